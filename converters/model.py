@@ -1,0 +1,113 @@
+"""Three nouns, one inner form: an annotation, the image it lies on, and a set of both.
+
+Coordinates are absolute pixels of the source image, floats, origin at the upper-left corner of
+the upper-left pixel, x right, y down: a box over pixel 0 spans 0 to 1. Nothing is rounded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LABELS = ("mitosis", "imposter")
+"""Class names in YOLO order (0, 1); COCO's category ids are one more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """One source image: a frame, a tile as exported, or a slide.
+
+    Attributes
+    ----------
+    source : str
+        The name by which annotations, tables and predictions refer to it; unique in a set.
+    path : Path
+        The image file.
+    width, height : int
+        Size in pixels.
+    mpp : (float, float) or None
+        µm per pixel across and down; None until the chain of :mod:`converters.mpp` has run.
+    case : str
+        The patient or slide; two scans of one tissue are one case.
+    scanner, tumour : str
+        Domain, empty where unknown.
+    """
+
+    source: str
+    path: Path
+    width: int
+    height: int
+    case: str
+    mpp: tuple[float, float] | None = None
+    scanner: str = ""
+    tumour: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """One annotated cell.
+
+    Attributes
+    ----------
+    source : str
+        The image, see :class:`ImageInfo`.
+    label : str
+        One of :data:`LABELS`, or the file's own word, which then is dropped with reason `label`.
+    x, y : float
+        Centroid in pixels.
+    box : (left, top, right, bottom) or None
+        Exact bounding box in pixels; None for a point, which has no extent of its own.
+    area : float or None
+        Area of the true shape in px² (an ellipse's, not its box's); None for a point.
+    confidence : float or None
+        The annotators' confidence that it is a mitosis, where the file has one.
+    kind : str
+        The shape in the file: `ellipse`, `circle`, `rectangle`, `polyline`, `point`, ...
+    file, where : str
+        Where it was read, for reports.
+    """
+
+    source: str
+    label: str
+    x: float
+    y: float
+    kind: str
+    file: str
+    where: str
+    box: tuple[float, float, float, float] | None = None
+    area: float | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An annotation that was read and not used, and why."""
+
+    file: str
+    where: str
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class AnnotationSet:
+    """What a reader found: images, annotations, and what it could not use.
+
+    ``read`` counts every annotation met in the files, so that
+    ``read == len(annotations) + len(dropped)`` holds after every step.
+    """
+
+    images: list[ImageInfo] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
+    dropped: list[Drop] = field(default_factory=list)
+    unlabelled_images: list[str] = field(default_factory=list)
+
+    @property
+    def read(self) -> int:
+        """Number of annotations met in the files."""
+        return len(self.annotations) + len(self.dropped)
+
+    def reasons(self) -> dict[str, int]:
+        """Number of dropped annotations by reason, sorted by name."""
+        return dict(sorted(Counter(drop.reason for drop in self.dropped).items()))

@@ -1,0 +1,204 @@
+"""From what was read to what is written: selected, placed, merged and boxed, all accounted for.
+
+Each step takes an :class:`~converters.model.AnnotationSet` and returns a new one with the same
+``read``: what it takes out, it adds to ``dropped`` with a reason.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from converters.geometry import clip_box, square_um
+from converters.model import Annotation, AnnotationSet, Drop, ImageInfo
+
+BOXES = ("ellipse", "fixed")
+
+BORDER_PX = 2.0
+"""A centroid this far past the image's edge is a rounding of the tool and is moved onto it."""
+
+DUPLICATE_PX = 1.0
+"""Two centroids of one class this close are one cell, annotated twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What to keep and how to box it.
+
+    Attributes
+    ----------
+    labels : sequence of str
+        Classes asked for.
+    min_confidence : float or None
+        Least confidence of a mitosis, where the file gives one; a look-alike's says how little
+        it was taken for a mitosis and is not compared.
+    min_area : float or None
+        Least area of the true shape in px²; points have none and pass.
+    box : {"ellipse", "fixed"}
+        The shape's exact box, or the square of half-side ``radius_um`` for every annotation.
+        Points always become the square.
+    radius_um : float
+        Half-side of that square in µm.
+    """
+
+    labels: Sequence[str] = ("mitosis",)
+    min_confidence: float | None = None
+    min_area: float | None = None
+    box: str = "ellipse"
+    radius_um: float = 8.0
+
+
+def prepare(found: AnnotationSet, selection: Selection) -> tuple[AnnotationSet, int]:
+    """Apply a selection to what a reader found.
+
+    Parameters
+    ----------
+    found : AnnotationSet
+        With µm/px known for every image.
+    selection : Selection
+
+    Returns
+    -------
+    AnnotationSet
+        Every annotation with a box inside its image.
+    int
+        How many boxes were clipped at an image's edge.
+    """
+    images = {image.source: image for image in found.images}
+    kept = _filter(found, _selects(selection))
+    kept = _place(kept, images)
+    kept = _merge_duplicates(kept)
+    return _box(kept, images, selection)
+
+
+_Verdict = Callable[[Annotation], tuple[str, str] | None]
+
+
+def _filter(found: AnnotationSet, verdict: _Verdict) -> AnnotationSet:
+    """Drop each annotation for which ``verdict`` gives a reason and a detail."""
+    kept, dropped = [], list(found.dropped)
+    for item in found.annotations:
+        if reason := verdict(item):
+            dropped.append(Drop(item.file, item.where, *reason))
+        else:
+            kept.append(item)
+    return replace(found, annotations=kept, dropped=dropped)
+
+
+def _selects(selection: Selection) -> _Verdict:
+    def verdict(item: Annotation) -> tuple[str, str] | None:
+        if item.label not in selection.labels:
+            return "label", f"class {item.label}, asked for {', '.join(selection.labels)}"
+        if (
+            selection.min_confidence is not None
+            and item.label == "mitosis"
+            and item.confidence is not None
+            and item.confidence < selection.min_confidence
+        ):
+            return "confidence", f"{item.confidence:g} is under {selection.min_confidence:g}"
+        if (
+            selection.min_area is not None
+            and item.area is not None
+            and item.area < selection.min_area
+        ):
+            return "area", f"{item.area:.1f} px² is under {selection.min_area:g}"
+        return None
+
+    return verdict
+
+
+def _place(found: AnnotationSet, images: dict[str, ImageInfo]) -> AnnotationSet:
+    """Move centroids within :data:`BORDER_PX` of the image onto it; drop those further out."""
+
+    def outside(item: Annotation) -> tuple[str, str] | None:
+        image = images[item.source]
+        x, y = _clamp(item, image)
+        if max(abs(x - item.x), abs(y - item.y)) <= BORDER_PX:
+            return None
+        size = f"{image.width} x {image.height}"
+        return "outside", f"centroid ({item.x:g}, {item.y:g}) is outside the image of {size} px"
+
+    placed = _filter(found, outside)
+    moved = []
+    for item in placed.annotations:
+        x, y = _clamp(item, images[item.source])
+        moved.append(item if (x, y) == (item.x, item.y) else replace(item, x=x, y=y))
+    return replace(placed, annotations=moved)
+
+
+def _clamp(item: Annotation, image: ImageInfo) -> tuple[float, float]:
+    return (min(max(item.x, 0.0), image.width), min(max(item.y, 0.0), image.height))
+
+
+def _merge_duplicates(found: AnnotationSet) -> AnnotationSet:
+    """Keep the first of those within :data:`DUPLICATE_PX` of each other on one source."""
+    kept_at: dict[tuple[str, str, int, int], list[Annotation]] = defaultdict(list)
+
+    def twice(item: Annotation) -> tuple[str, str] | None:
+        column, row = int(item.x // DUPLICATE_PX), int(item.y // DUPLICATE_PX)
+        for dx in (-1, 0, 1):
+            for dy in (-1, 0, 1):
+                for other in kept_at[item.source, item.label, column + dx, row + dy]:
+                    if (other.x - item.x) ** 2 + (other.y - item.y) ** 2 <= DUPLICATE_PX**2:
+                        return "duplicate", f"the same cell as {other.file}, {other.where}"
+        kept_at[item.source, item.label, column, row].append(item)
+        return None
+
+    return _filter(found, twice)
+
+
+def _box(
+    found: AnnotationSet, images: dict[str, ImageInfo], selection: Selection
+) -> tuple[AnnotationSet, int]:
+    """Give every annotation its box inside the image."""
+    boxed: list[Annotation] = []
+    dropped, clipped = list(found.dropped), 0
+    for item in found.annotations:
+        image = images[item.source]
+        if item.box is None or selection.box == "fixed":
+            if image.mpp is None:
+                raise ValueError(f"{item.source} has no µm/px; resolve_mpp comes first")
+            whole = square_um((item.x, item.y), selection.radius_um, image.mpp)
+        else:
+            whole = item.box
+        inside = clip_box(whole, image.width, image.height)
+        if not (inside[2] > inside[0] and inside[3] > inside[1]):
+            dropped.append(Drop(item.file, item.where, "no_extent", "no box inside the image"))
+            continue
+        clipped += inside != whole
+        boxed.append(replace(item, box=inside))
+    return replace(found, annotations=boxed, dropped=dropped), clipped
+
+
+def rescale(found: AnnotationSet, at_mpp: float) -> AnnotationSet:
+    """Bring images and annotations to ``at_mpp`` µm/px on both axes.
+
+    The new size is rounded to whole pixels, and coordinates are scaled by the size ratio that
+    results, so that they stay exactly on the resampled pixels.
+    """
+    scaled: dict[str, tuple[ImageInfo, float, float]] = {}
+    for image in found.images:
+        if image.mpp is None:
+            raise ValueError(f"{image.source} has no µm/px; resolve_mpp comes first")
+        width = max(1, round(image.width * image.mpp[0] / at_mpp))
+        height = max(1, round(image.height * image.mpp[1] / at_mpp))
+        info = replace(image, width=width, height=height, mpp=(at_mpp, at_mpp))
+        scaled[image.source] = (info, width / image.width, height / image.height)
+
+    def moved(item: Annotation) -> Annotation:
+        _, sx, sy = scaled[item.source]
+        box = item.box
+        return replace(
+            item,
+            x=item.x * sx,
+            y=item.y * sy,
+            box=box and (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy),
+            area=None if item.area is None else item.area * sx * sy,
+        )
+
+    return replace(
+        found,
+        images=[info for info, _, _ in scaled.values()],
+        annotations=[moved(item) for item in found.annotations],
+    )

@@ -1,0 +1,305 @@
+"""The command line: each command parses its options and calls one function.
+
+Only the standard library and Typer are imported at the top, so that ``--help`` answers at once;
+a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from converters.errors import InputError, MitoyoloError
+
+app = typer.Typer(
+    name="mitoyolo",
+    help="Pathologists' mitosis annotations to trained detectors and trusted counts.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes on stderr.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a folder that holds another call's work.")
+]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+
+
+def main() -> None:
+    """Run the program; every foreseen error is one line on stderr and exit 1."""
+    try:
+        app()
+    except (MitoyoloError, OSError) as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"mitoyolo: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("mitoyolo: interrupted; the same call continues", file=sys.stderr)
+        sys.exit(130)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and not isinstance(error, MitoyoloError):
+        place = f"{error.filename}: " if error.filename else ""
+        hint = "; free some space, then repeat the call" if error.errno == errno.ENOSPC else ""
+        return f"{place}{error.strerror or error}{hint}"
+    return " ".join(str(error).split())
+
+
+def _begin(quiet: bool) -> None:
+    from mitoyolo.progress import set_quiet
+
+    set_quiet(quiet)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mitoyolo import __version__
+
+        print(f"mitoyolo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it and leave."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: mitoyolo formats")
+def formats(debug: Debug = False) -> None:
+    """List every annotation format that can be read or written, one a line."""
+    from converters.registry import FORMATS
+
+    for name, entry in FORMATS.items():
+        can = "read " if entry.read else "     "
+        can += "write" if entry.writes else "     "
+        print(f"{name:<12} {can}  {entry.summary}")
+
+
+@app.command(
+    epilog="Example: mitoyolo convert MITOS-ATYPIA-14 data/atypia --from atypia14 "
+    "--tile 512 --background 0.25"
+)
+def convert(
+    src: Annotated[Path, typer.Argument(help="Folder of annotations (and images).")],
+    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="FORMAT", help="See `mitoyolo formats`.")
+    ] = None,
+    to: Annotated[str, typer.Option(help="What to write: yolo (with COCO beside).")] = "yolo",
+    images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Facts of a known data set: format, µm/px, protocol.")
+    ] = None,
+    mpp: Annotated[
+        str | None, typer.Option(metavar="F[,FY]", help="µm/px of the input; wins over the file.")
+    ] = None,
+    at_mpp: Annotated[
+        float | None, typer.Option(min=0.01, max=50, help="Resample everything to this µm/px.")
+    ] = None,
+    radius_um: Annotated[
+        float, typer.Option(min=0.1, help="Half-side of a centroid's box, µm.")
+    ] = 8.0,
+    box: Annotated[str, typer.Option(help="ellipse (the exact box) or fixed (--radius-um).")] = (
+        "ellipse"
+    ),
+    min_area: Annotated[
+        float | None, typer.Option(metavar="PX2", min=0, help="Drop smaller shapes.")
+    ] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Drop mitoses of less confidence.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="mitosis, or mitosis,imposter.")] = "mitosis",
+    tile: Annotated[
+        int | None, typer.Option(min=32, help="Cut into tiles of this many px; else whole images.")
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, help="px shared by neighbouring tiles.  [default: 64]")
+    ] = None,
+    tile_format: Annotated[str, typer.Option(help="png (lossless) or jpg, for cut tiles.")] = "png",
+    background: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of mitosis-free training tiles to keep.")
+    ] = 1.0,
+    split: Annotated[str, typer.Option(help="Shares of train, val and test.")] = "0.8,0.1,0.1",
+    split_file: Annotated[
+        Path | None, typer.Option(help="CSV `case,split` or `source,split` instead.")
+    ] = None,
+    group_by: Annotated[str, typer.Option(help="case or image: what is never divided.")] = "case",
+    unlabelled: Annotated[
+        str, typer.Option(help="Images without annotation: error, skip or background.")
+    ] = "error",
+    bad: Annotated[
+        str, typer.Option(help="What cannot be understood: stop, or drop (counted and listed).")
+    ] = "stop",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Turn annotations and images into a dataset folder (YOLO, with COCO and tables)."""
+    _begin(quiet)
+    from converters.model import LABELS
+    from converters.mpp import parse_mpp
+    from converters.prepare import BOXES, Selection
+    from converters.reading import BAD, UNLABELLED
+    from mitoyolo.convert import ConvertOptions
+    from mitoyolo.convert import convert as run
+    from mitoyolo.split import GROUPS, parse_shares
+
+    _one_of("--to", to, ("yolo",))
+    _one_of("--box", box, BOXES)
+    _one_of("--group-by", group_by, GROUPS)
+    _one_of("--unlabelled", unlabelled, UNLABELLED)
+    _one_of("--bad", bad, BAD)
+    _one_of("--tile-format", tile_format, ("png", "jpg"))
+    wanted = tuple(dict.fromkeys(part.strip() for part in labels.split(",")))
+    for label in wanted:
+        _one_of("--labels", label, LABELS)
+    if "mitosis" not in wanted:
+        raise typer.BadParameter("mitosis must be among the labels", param_hint="--labels")
+    if overlap is not None and overlap >= (tile or 0):
+        raise typer.BadParameter("must be less than --tile", param_hint="--overlap")
+    run(
+        src,
+        out,
+        ConvertOptions(
+            format=from_,
+            images=images,
+            preset=preset,
+            mpp=parse_mpp(mpp) if mpp else None,
+            at_mpp=at_mpp,
+            selection=Selection(
+                labels=wanted,
+                min_confidence=min_confidence,
+                min_area=min_area,
+                box=box,
+                radius_um=radius_um,
+            ),
+            tile=tile,
+            overlap=overlap,
+            tile_format=tile_format,
+            background=background,
+            shares=parse_shares(split),
+            split_file=split_file,
+            group_by=group_by,
+            bad=bad,
+            unlabelled=unlabelled,
+            seed=seed,
+        ),
+        overwrite=overwrite,
+    )
+
+
+@app.command(
+    epilog="Example: mitoyolo normalize data/atypia data/atypia-normalised --method reinhard"
+)
+def normalize(
+    src: Annotated[Path, typer.Argument(help="Folder of images, or a dataset folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; with --fit: STATS.json.")],
+    method: Annotated[str, typer.Option(help="reinhard.")] = "reinhard",
+    mode: Annotated[str, typer.Option(help="case (one fit a case), tile, or target.")] = "case",
+    target: Annotated[
+        Path | None, typer.Option(help="IMAGE or STATS.json to normalise to; else a built-in one.")
+    ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Measure SRC and save it as a target in OUT.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for all cores.")] = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Bring the colours of H&E images to those of a target."""
+    _begin(quiet)
+    from mitoyolo.stain.folder import fit_target, normalize_folder
+
+    if fit:
+        fit_target(src, out, method)
+    else:
+        normalize_folder(
+            src, out, method=method, mode=mode, target=target, workers=workers, overwrite=overwrite
+        )
+
+
+@app.command(
+    epilog="Example: mitoyolo train --data data/atypia/dataset.yaml --model yolov5n "
+    "--weights yolov5n.pt --epochs 50"
+)
+def train(
+    data: Annotated[Path, typer.Option(help="dataset.yaml of a dataset folder.")],
+    model: Annotated[str, typer.Option(help="yolov5n, yolov5s, yolov5m, yolov5l or yolov5x.")],
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE|none", help="Start; none: from scratch.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 50,
+    imgsz: Annotated[
+        int | None, typer.Option(min=32, help="px a tile is resized to; else its own size.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Tiles a step.")] = 16,
+    device: Annotated[str, typer.Option(help="cpu, or a GPU's number.")] = "cpu",
+    seed: Seed = 0,
+    project: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="The run's folder; else the model's name.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any Ultralytics setting.")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fine-tune a detector; the best epoch is chosen by F1 at 8 µm on the validation split."""
+    _begin(quiet)
+    from mitoyolo.train import TrainOptions
+    from mitoyolo.train import train as run
+
+    best = run(
+        data,
+        project / (name or model),
+        TrainOptions(
+            model=model,
+            weights=weights,
+            epochs=epochs,
+            imgsz=imgsz,
+            batch=batch,
+            device=device,
+            seed=seed,
+            settings=_settings(set_ or []),
+        ),
+        overwrite=overwrite,
+    )
+    print(best)
+
+
+def _settings(pairs: list[str]) -> dict[str, object]:
+    """`key=value` pairs, the value read as YAML."""
+    import yaml
+
+    settings = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not (key and separator):
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--set")
+        settings[key.strip()] = yaml.safe_load(value)
+    return settings
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise typer.BadParameter(
+            f"{value!r} is not one of {', '.join(known)}", param_hint=option
+        )

@@ -1,0 +1,329 @@
+"""The dataset folder: its files, how they are written, and how they are opened.
+
+``dataset.yaml`` is the index and is written last: a folder without it is unfinished, and
+:func:`open_dataset` refuses it. Coordinates in tables are pixels of the source image; those in
+``labels/`` and ``annotations/`` are of the tile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from converters.errors import InputError
+from converters.files import read_csv, read_text, write_csv, write_json, write_text
+from converters.model import LABELS, Annotation, Drop
+from converters.reading import number
+from mitoyolo.split import SPLITS
+
+INDEX = "dataset.yaml"
+MANIFEST = "manifest.csv"
+ANNOTATIONS = "annotations.csv"
+DROPPED = "dropped.csv"
+REPORT = "report.json"
+
+MANIFEST_COLUMNS = (
+    "tile source case split x y width height mpp_x mpp_y scanner tumour".split()
+)
+ANNOTATION_COLUMNS = "source case label x y width height confidence kind".split()
+DROPPED_COLUMNS = "file where reason detail".split()
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One image of the dataset and its place in its source image.
+
+    Attributes
+    ----------
+    name : str
+        File name without suffix.
+    source, case, split : str
+        Source image, patient or slide, and training, validation or test.
+    x, y, width, height : int
+        The tile's rectangle in the source image, pixels.
+    mpp : (float, float)
+        µm per pixel across and down.
+    scanner, tumour : str
+        Domain, empty where unknown.
+    """
+
+    name: str
+    source: str
+    case: str
+    split: str
+    x: int
+    y: int
+    width: int
+    height: int
+    mpp: tuple[float, float]
+    scanner: str = ""
+    tumour: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A tile with its boxes: class number and (left, top, right, bottom) in tile pixels."""
+
+    tile: Tile
+    boxes: tuple[tuple[int, Box], ...]
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def yolo_text(item: Labelled) -> str:
+    """Rows ``class xc yc w h``, shares of the tile with ten decimals (1e-7 px on 1,000 px)."""
+    width, height = item.tile.width, item.tile.height
+    rows = [
+        f"{label} {(left + right) / 2 / width:.10f} {(top + bottom) / 2 / height:.10f}"
+        f" {(right - left) / width:.10f} {(bottom - top) / height:.10f}\n"
+        for label, (left, top, right, bottom) in item.boxes
+    ]
+    return "".join(rows)
+
+
+def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]) -> dict[str, Any]:
+    """The tiles of one split as a COCO detection set with ids 1..n without gaps.
+
+    Parameters
+    ----------
+    items : sequence of Labelled
+    files : dict
+        Tile name -> image file name.
+    labels : sequence of str
+        Classes in use.
+    """
+    images, annotations = [], []
+    for image_id, item in enumerate(items, 1):
+        images.append(
+            {
+                "id": image_id,
+                "file_name": files[item.tile.name],
+                "width": item.tile.width,
+                "height": item.tile.height,
+            }
+        )
+        for label, (left, top, right, bottom) in item.boxes:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": label + 1,
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": (right - left) * (bottom - top),
+                    "iscrowd": 0,
+                    "segmentation": [],
+                }
+            )
+    categories = [{"id": i, "name": name} for i, name in enumerate(LABELS, 1) if name in labels]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write_manifest(root: Path, tiles: Sequence[Tile]) -> None:
+    """Write ``manifest.csv``: one row a tile."""
+    rows = [
+        (t.name, t.source, t.case, t.split, t.x, t.y, t.width, t.height, *t.mpp, t.scanner,
+         t.tumour)
+        for t in tiles
+    ]  # fmt: skip
+    write_csv(root / MANIFEST, MANIFEST_COLUMNS, rows)
+
+
+def write_annotations(root: Path, kept: Sequence[Annotation], cases: dict[str, str]) -> None:
+    """Write ``annotations.csv``: every kept annotation once, in source pixels."""
+    rows = []
+    for item in kept:
+        left, top, right, bottom = item.box or (item.x, item.y, item.x, item.y)
+        rows.append(
+            (item.source, cases[item.source], item.label, item.x, item.y, right - left,
+             bottom - top, item.confidence, item.kind)
+        )  # fmt: skip
+    write_csv(root / ANNOTATIONS, ANNOTATION_COLUMNS, rows)
+
+
+def write_dropped(root: Path, dropped: Sequence[Drop]) -> None:
+    """Write ``dropped.csv``: one row for each annotation that was read and not kept."""
+    rows = [(drop.file, drop.where, drop.reason, drop.detail) for drop in dropped]
+    write_csv(root / DROPPED, DROPPED_COLUMNS, rows)
+
+
+def write_split(root: Path, split: str, items: Sequence[Labelled], files: dict[str, str],
+                labels: Sequence[str]) -> None:  # fmt: skip
+    """Write ``annotations/SPLIT.json``, the boxes of one split as COCO."""
+    write_json(root / "annotations" / f"{split}.json", coco(items, files, labels))
+
+
+def write_index(root: Path, labels: Sequence[str], block: dict[str, Any]) -> None:
+    """Write ``dataset.yaml``, last: Ultralytics' keys, without `path`, and our own block."""
+    index = {
+        **{split: f"images/{split}" for split in SPLITS},
+        "names": {i: name for i, name in enumerate(LABELS) if name in labels},
+        "mitoyolo": block,
+    }
+    write_text(root / INDEX, yaml.safe_dump(index, sort_keys=False, allow_unicode=True))
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One row of ``annotations.csv``: source pixels, (x, y) the centroid."""
+
+    source: str
+    case: str
+    label: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A finished dataset folder.
+
+    Attributes
+    ----------
+    root : Path
+        The folder.
+    block : dict
+        The ``mitoyolo:`` block of ``dataset.yaml``: format, mpp, protocol, radius_um, labels,
+        seed, version, and normalisation where there is one.
+    tiles : tuple of Tile
+        Every row of the manifest.
+    truths : tuple of Truth
+        Every kept annotation.
+    """
+
+    root: Path
+    block: dict[str, Any]
+    tiles: tuple[Tile, ...]
+    truths: tuple[Truth, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """Classes in YOLO order."""
+        return list(self.block["labels"])
+
+    @property
+    def normalisation(self) -> dict[str, Any] | None:
+        """How the tiles were normalised, or None."""
+        return self.block.get("normalisation")
+
+    @property
+    def mpp(self) -> tuple[float, float]:
+        """µm per pixel across and down; the median where the tiles' own differ."""
+        x, y = self.block["mpp"]
+        return (float(x), float(y))
+
+    def of_split(self, split: str) -> list[Tile]:
+        """The tiles of one split, in the manifest's order.
+
+        Raises
+        ------
+        InputError
+            The split holds no tile.
+        """
+        tiles = [tile for tile in self.tiles if tile.split == split]
+        if not tiles:
+            raise InputError(
+                f"the {split} split holds no tile",
+                file=self.root,
+                fix="convert with other --split shares, or with more cases",
+            )
+        return tiles
+
+    def image_path(self, tile: Tile) -> Path:
+        """A tile's image file.
+
+        Raises
+        ------
+        InputError
+            It is gone.
+        """
+        stem = self.root / "images" / tile.split / tile.name
+        for suffix in (".png", ".jpg"):
+            path = stem.with_name(stem.name + suffix)
+            if path.exists():
+                return path
+        raise InputError("the tile's image is missing", file=f"{stem}.png", fix="convert again")
+
+    def hash(self) -> str:
+        """A short hash of index, manifest and annotations: which data was this?"""
+        digest = hashlib.sha256()
+        for name in (INDEX, MANIFEST, ANNOTATIONS):
+            digest.update((self.root / name).read_bytes())
+        return digest.hexdigest()[:16]
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Open a dataset folder by its ``dataset.yaml`` or by the folder.
+
+    Raises
+    ------
+    InputError
+        No such folder; it is unfinished; it was not written by ``convert``; a table is damaged.
+    """
+    index = path / INDEX if path.is_dir() else path
+    root = index.parent
+    if not index.exists():
+        if (root / "run.json").exists():
+            raise InputError(
+                f"unfinished dataset folder (no {INDEX})",
+                file=root,
+                fix="repeat the call that was writing it; it continues where it stopped",
+            )
+        raise InputError("no such file", file=index, fix="`mitoyolo convert` writes it")
+    try:
+        facts = yaml.safe_load(read_text(index))
+    except yaml.YAMLError as error:
+        raise InputError(f"not valid YAML ({str(error).splitlines()[0]})", file=index) from None
+    block = facts.get("mitoyolo") if isinstance(facts, dict) else None
+    needed = ("mpp", "protocol", "radius_um", "labels")
+    if not isinstance(block, dict) or any(key not in block for key in needed):
+        raise InputError(
+            f"no `mitoyolo:` block with {', '.join(needed)}",
+            file=index,
+            fix="use a folder written by `mitoyolo convert`",
+        )
+    return Dataset(root, block, tuple(_tiles(root)), tuple(_truths(root)))
+
+
+def _tiles(root: Path) -> list[Tile]:
+    file = root / MANIFEST
+    tiles = []
+    for i, row in enumerate(read_csv(file, MANIFEST_COLUMNS), 2):
+        where = f"line {i}"
+        x, y, width, height = (
+            int(number(row[key], file, f"{where}, {key}")) for key in ("x", "y", "width", "height")
+        )
+        mpp_x, mpp_y = (number(row[key], file, f"{where}, {key}") for key in ("mpp_x", "mpp_y"))
+        if row["split"] not in SPLITS:
+            raise InputError(f"split {row['split']!r}", file=file, where=where)
+        tiles.append(
+            Tile(
+                name=row["tile"], source=row["source"], case=row["case"], split=row["split"],
+                x=x, y=y, width=width, height=height, mpp=(mpp_x, mpp_y),
+                scanner=row["scanner"], tumour=row["tumour"],
+            )
+        )  # fmt: skip
+    return tiles
+
+
+def _truths(root: Path) -> list[Truth]:
+    file = root / ANNOTATIONS
+    truths = []
+    for i, row in enumerate(read_csv(file, ANNOTATION_COLUMNS), 2):
+        x, y, width, height = (
+            number(row[key], file, f"line {i}, {key}") for key in ("x", "y", "width", "height")
+        )
+        truths.append(Truth(row["source"], row["case"], row["label"], x, y, width, height))
+    return truths

@@ -1,0 +1,91 @@
+"""The card in a weights file: what its user must know to apply the model as it was trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from converters.errors import InputError
+
+CARD_KEY = "mitoyolo"
+"""The card's key in a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """The dict ``mitoyolo`` of a weights file, of plain types.
+
+    Attributes
+    ----------
+    family : str
+        The model's name, for example `yolov5n`.
+    classes : tuple of str
+        In the order of the model's class numbers.
+    mpp : (float, float) or None
+        µm/px across and down of the tiles it was trained on.
+    tile, overlap : int
+        Tile size and overlap in pixels of ``mpp``, for cutting larger images.
+    imgsz : int
+        Side in pixels to which a tile is resized for the network.
+    normalisation : dict or None
+        ``{method, mode, target}`` of the training tiles, or None.
+    radius_um, protocol : float, str
+        Half-side of a centroid's box, and the rule by which the threshold was chosen.
+    threshold : float or None
+        Least score of a detection that counts; None where none was chosen.
+    threshold_from : str
+        Which split of which data the threshold was chosen on.
+    versions : dict
+        Versions of the packages that trained it.
+    """
+
+    family: str
+    classes: tuple[str, ...]
+    mpp: tuple[float, float] | None
+    tile: int
+    overlap: int
+    imgsz: int
+    normalisation: dict[str, Any] | None
+    radius_um: float
+    protocol: str
+    threshold: float | None
+    threshold_from: str
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain lists, strings and numbers."""
+        values = asdict(self)
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+
+    def with_threshold(self, threshold: float, source: str) -> Card:
+        """The same card with another threshold."""
+        return replace(self, threshold=threshold, threshold_from=source)
+
+
+def card_from_dict(values: dict[str, Any], file: object) -> Card:
+    """A card read from a weights file.
+
+    Raises
+    ------
+    InputError
+        A key is missing or has another type.
+    """
+    names = [field.name for field in fields(Card)]
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise InputError(
+            f"its `mitoyolo` dict has no {', '.join(missing)}",
+            file=str(file),
+            fix="train again with this version",
+        )
+    known = {name: values[name] for name in names}
+    try:
+        known["classes"] = tuple(str(name) for name in known["classes"])
+        if known["mpp"] is not None:
+            x, y = known["mpp"]
+            known["mpp"] = (float(x), float(y))
+        for name in ("tile", "overlap", "imgsz"):
+            known[name] = int(known[name])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"its `mitoyolo` dict is damaged ({error})", file=str(file)) from None
+    return Card(**known)

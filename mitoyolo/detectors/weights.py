@@ -1,0 +1,67 @@
+"""Where weights are looked for. Nothing is ever fetched: offline is normal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from converters.errors import InputError
+
+ENVIRONMENT = "MITOYOLO_WEIGHTS"
+"""Environment variable that names one more folder to look in."""
+
+
+def weight_folders() -> list[Path]:
+    """The folders searched for weights asked for by name, in order."""
+    named = os.environ.get(ENVIRONMENT)
+    return [
+        Path(),
+        Path("weights"),
+        *([Path(named)] if named else []),
+        Path.home() / ".cache" / "mitoyolo" / "weights",
+    ]
+
+
+def find_weights(asked: str | None, model: str) -> Path | None:
+    """The weights file to start from.
+
+    Parameters
+    ----------
+    asked : str or None
+        A file, a name such as `yolov5n.pt`, `none` for a start from scratch, or None for the
+        pretrained weights of ``model``.
+    model : str
+        The model's name, for example `yolov5n`.
+
+    Returns
+    -------
+    Path or None
+        None: from scratch.
+
+    Raises
+    ------
+    InputError
+        The file is nowhere; the message says where to put it.
+    """
+    if asked == "none":
+        return None
+    if asked and Path(asked).is_file():
+        return Path(asked)
+    names = [asked] if asked else [f"{model}u.pt", f"{model}.pt"]
+    if asked and Path(asked).name == asked:  # a bare name, perhaps without its suffix
+        names += [] if asked.endswith(".pt") else [f"{asked}.pt"]
+        found = _find(names)
+    else:
+        found = None if asked else _find(names)
+    if found:
+        return found
+    raise InputError(
+        f"weights {' or '.join(names)} not found on this machine, and nothing is downloaded",
+        fix=f"put the file into {weight_folders()[-1]} or the folder named by ${ENVIRONMENT}, "
+        "or give --weights FILE, or --weights none to start from scratch",
+    )
+
+
+def _find(names: list[str]) -> Path | None:
+    paths = (folder / name for folder in weight_folders() for name in names)
+    return next((path for path in paths if path.is_file()), None)

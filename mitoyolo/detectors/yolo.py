@@ -1,0 +1,211 @@
+"""YOLOv5 n to x in Ultralytics' current form: built, started, loaded, and applied to tiles.
+
+The current form ("yolov5nu") has the backbone and neck of the classic release and an anchor-free
+head, so a classic checkpoint gives every tensor but the head's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from converters.errors import InputError
+from converters.files import write_with
+from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
+from mitoyolo.detectors.card import Card, card_from_dict
+from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint
+from mitoyolo.images import RGB
+
+from ultralytics.nn.tasks import DetectionModel  # isort: skip
+from ultralytics.utils.nms import non_max_suppression  # isort: skip
+from ultralytics.utils.torch_utils import init_seeds  # isort: skip
+
+NAMES = ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
+
+CONFIDENCE = 0.001
+"""Least score kept: low, since AP, FROC and the choice of the threshold need the whole range."""
+
+NMS_IOU = 0.7
+MAX_DETECTIONS = 300
+
+Detections = NDArray[np.float64]
+"""Shape (n, 6): centre x, centre y, width, height in pixels of the tile, score, class."""
+
+
+def start_model(name: str, weights: Path | None, classes: Sequence[str], seed: int) -> DetectionModel:
+    """The model before its first step: pretrained tensors where they fit, a seeded rest.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`NAMES`.
+    weights : Path or None
+        Any ``.pt`` of the same size, classic YOLOv5 included; None leaves all tensors random.
+    classes : sequence of str
+        The data's classes; the head is new unless the file's head has the same shapes.
+    seed : int
+        Of the random tensors.
+
+    Raises
+    ------
+    InputError
+        The file's backbone and neck do not fit the model.
+    """
+    init_seeds(seed)
+    model = DetectionModel(f"{name}.yaml", nc=len(classes), verbose=False)
+    model.names = dict(enumerate(classes))
+    if weights is not None:
+        _take_over(model, read_checkpoint(weights), name)
+    return model
+
+
+def _take_over(model: DetectionModel, checkpoint: Checkpoint, name: str) -> None:
+    own = model.state_dict()
+    head = f"model.{len(model.model) - 1}."
+    fits = {
+        key: value
+        for key, value in checkpoint.tensors.items()
+        if key in own and own[key].shape == value.shape
+    }
+    body = [key for key in own if not key.startswith(head)]
+    lacking = [key for key in body if key not in fits]
+    if lacking:
+        raise InputError(
+            f"only {len(body) - len(lacking)} of the {len(body)} tensors of {name}'s backbone and "
+            f"neck fit (first without: {lacking[0]})",
+            file=checkpoint.path,
+            fix="give the weights of the same model, or --model another size",
+        )
+    model.load_state_dict(fits, strict=False)
+
+
+def write_start(path: Path, model: DetectionModel) -> None:
+    """Write a model as an Ultralytics checkpoint in full precision, to train from or to compare."""
+    content = {"epoch": -1, "model": model.float(), "ema": None, "train_args": {}}
+    write_with(path, lambda temporary: torch.save(content, temporary))
+
+
+class YoloDetector:
+    """A trained YOLO model applied to tiles.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        In the order of the class numbers in :data:`Detections`.
+    card : Card or None
+        None for weights that mitoyolo did not train.
+    imgsz : int
+        Side in pixels to which tiles are resized.
+    """
+
+    def __init__(self, path: Path, *, device: str = "cpu", imgsz: int | None = None) -> None:
+        checkpoint = read_checkpoint(path)
+        if checkpoint.architecture is None:
+            raise InputError(
+                "holds no Ultralytics model",
+                file=path,
+                fix="give the best.pt of a training run",
+            )
+        self.card: Card | None = (
+            card_from_dict(checkpoint.card, path) if checkpoint.card is not None else None
+        )
+        self.classes = self.card.classes if self.card else checkpoint.names
+        self.imgsz = imgsz or (self.card.imgsz if self.card else 640)
+        self.device = torch.device(device if device == "cpu" else f"cuda:{device}")
+        self._model = _rebuild(checkpoint, len(self.classes)).to(self.device)
+
+    def predict(self, tiles: Sequence[RGB]) -> list[Detections]:
+        """Detect on a batch of tiles of one size.
+
+        Parameters
+        ----------
+        tiles : sequence of (h, w, 3) uint8
+            RGB, all of one shape.
+
+        Returns
+        -------
+        list of Detections
+            One array a tile, highest score first.
+        """
+        height, width = tiles[0].shape[:2]
+        batch, scale, (left, top) = letterbox(tiles, self.imgsz)
+        images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 255
+        with torch.inference_mode():
+            found = non_max_suppression(
+                self._model(images),
+                CONFIDENCE,
+                NMS_IOU,
+                multi_label=True,
+                max_det=MAX_DETECTIONS,
+            )
+        return [
+            to_detections(item.cpu().numpy(), scale, left, top, width, height) for item in found
+        ]
+
+
+def letterbox(
+    tiles: Sequence[RGB], imgsz: int
+) -> tuple[NDArray[np.uint8], float, tuple[int, int]]:
+    """Resize tiles to a longest side of ``imgsz`` and pad to multiples of 32 with grey 114.
+
+    As Ultralytics does at validation, so that training's scores and these are the same.
+
+    Returns
+    -------
+    batch : (n, H, W, 3) uint8
+    scale : float
+        Pixels of the batch per pixel of a tile.
+    (left, top) : int
+        Padding before the image.
+    """
+    import cv2
+
+    height, width = tiles[0].shape[:2]
+    scale = imgsz / max(height, width)
+    new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
+    full_w, full_h = -(-new_w // 32) * 32, -(-new_h // 32) * 32
+    left, top = (full_w - new_w) // 2, (full_h - new_h) // 2
+    batch = np.full((len(tiles), full_h, full_w, 3), 114, dtype=np.uint8)
+    for i, tile in enumerate(tiles):
+        same = (new_w, new_h) == (width, height)
+        resized = tile if same else cv2.resize(tile, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
+        batch[i, top : top + new_h, left : left + new_w] = resized
+    return batch, scale, (left, top)
+
+
+def to_detections(
+    rows: NDArray[np.float32], scale: float, left: float, top: float, width: int, height: int
+) -> Detections:
+    """Rows x1, y1, x2, y2, score, class of a letterboxed batch to :data:`Detections` of a tile."""
+    boxes = rows[:, :4].astype(np.float64)
+    boxes[:, [0, 2]] = ((boxes[:, [0, 2]] - left) / scale).clip(0, width)
+    boxes[:, [1, 3]] = ((boxes[:, [1, 3]] - top) / scale).clip(0, height)
+    return np.column_stack(
+        [
+            (boxes[:, 0] + boxes[:, 2]) / 2,
+            (boxes[:, 1] + boxes[:, 3]) / 2,
+            boxes[:, 2] - boxes[:, 0],
+            boxes[:, 3] - boxes[:, 1],
+            rows[:, 4],
+            rows[:, 5],
+        ]
+    )
+
+
+def _rebuild(checkpoint: Checkpoint, classes: int) -> DetectionModel:
+    """The file's model from its architecture and tensors, ready to infer."""
+    try:
+        model = DetectionModel(checkpoint.architecture, nc=classes, verbose=False)
+        model.load_state_dict(checkpoint.tensors)
+    except (RuntimeError, TypeError):  # other shapes; layers with other arguments
+        raise InputError(
+            "its tensors do not fit its architecture",
+            file=checkpoint.path,
+            fix="give weights of this version of Ultralytics; a classic YOLOv5 checkpoint must be "
+            "trained first (mitoyolo train --weights FILE)",
+        ) from None
+    return model.eval().fuse(verbose=False)

@@ -1,0 +1,272 @@
+"""Training YOLO by Ultralytics' own trainer, with our start, our scores and our checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from converters.errors import InputError
+from converters.files import write_with
+from mitoyolo.dataset import Dataset
+from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
+from mitoyolo.detectors.card import CARD_KEY, Card
+from mitoyolo.detectors.yolo import CONFIDENCE, Detections
+from mitoyolo.evaluation.metrics import average_precision, count
+from mitoyolo.evaluation.protocols import Protocol
+from mitoyolo.evaluation.threshold import choose_threshold
+from mitoyolo.inference.scoring import by_source, fields_of
+from mitoyolo.progress import Bar
+
+from ultralytics.cfg import DEFAULT_CFG_DICT  # isort: skip
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # isort: skip
+from ultralytics.utils.torch_utils import strip_optimizer  # isort: skip
+
+OURS = {"model", "data", "project", "name", "epochs", "imgsz", "batch", "device", "seed", "resume"}
+"""Ultralytics keys that have an option of their own, or that we decide."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds spent in our own code inside Ultralytics' loop, validation scoring apart."""
+
+    own: float = 0.0
+    scoring: float = 0.0
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time of the block to ``part``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, part, getattr(self, part) + time.perf_counter() - start)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a training leaves: its best epoch by validation F1, and where the time went."""
+
+    epoch: int = 0
+    f1: float | None = None
+    ap: float | None = None
+    threshold: float = 0.5
+    epochs: int = 0
+    images_per_s: float | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One validation: source images of the split, counted by the dataset's protocol."""
+
+    f1: float | None
+    ap: float | None
+    threshold: float
+
+    @property
+    def fitness(self) -> float:
+        """F1, with AP to tell apart epochs of equal F1."""
+        return (self.f1 or 0.0) + 1e-3 * (self.ap or 0.0)
+
+
+def recipe(changes: dict[str, Any]) -> dict[str, Any]:
+    """The training settings: ``recipe.yaml`` with the user's ``--set`` on top.
+
+    Raises
+    ------
+    InputError
+        A key that Ultralytics does not have, or one with an option of its own.
+    """
+    for key in changes:
+        if key in OURS:
+            raise InputError(f"--set {key}=...: this has an option of its own or is fixed")
+        if key not in DEFAULT_CFG_DICT:
+            near = [name for name in DEFAULT_CFG_DICT if name.startswith(key[:3])]
+            hint = f" (perhaps {', '.join(near[:4])})" if near else ""
+            raise InputError(f"--set {key}=...: Ultralytics has no such setting{hint}")
+    defaults = yaml.safe_load((files("mitoyolo.detectors") / "recipe.yaml").read_text("utf-8"))
+    return {**defaults, **changes}
+
+
+class MitosisValidator(DetectionValidator):
+    """Ultralytics' validation, and on the same predictions the count on source images."""
+
+    def __init__(
+        self, *args: Any, score: Callable[[dict[str, Detections]], Score], clock: Clock, **kw: Any
+    ) -> None:
+        super().__init__(*args, **kw)
+        self._score, self._clock = score, clock
+        self._of_tile: dict[str, Detections] = {}
+        self.result: Score | None = None
+
+    def init_metrics(self, model: Any) -> None:
+        """Start a validation."""
+        super().init_metrics(model)
+        self._of_tile = {}
+
+    def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
+        """Keep the detections of a batch, in tile pixels."""
+        with self._clock.timed("scoring"):
+            for i, pred in enumerate(preds):
+                place = self._prepare_batch(i, batch)
+                scaled = self.scale_preds(pred, place)
+                boxes = scaled["bboxes"].double().cpu().numpy().reshape(-1, 4)
+                self._of_tile[Path(place["im_file"]).stem] = np.column_stack(
+                    [
+                        (boxes[:, :2] + boxes[:, 2:]) / 2,
+                        boxes[:, 2:] - boxes[:, :2],
+                        pred["conf"].double().cpu().numpy(),
+                        pred["cls"].double().cpu().numpy(),
+                    ]
+                )
+        super().update_metrics(preds, batch)
+
+    def get_stats(self) -> dict[str, Any]:
+        """Ultralytics' figures, our F1 and AP, and our fitness in place of mAP."""
+        stats = super().get_stats()
+        with self._clock.timed("scoring"):
+            self.result = self._score(self._of_tile)
+        stats["metrics/F1"] = self.result.f1 or 0.0
+        stats["metrics/AP"] = self.result.ap or 0.0
+        stats["metrics/threshold"] = self.result.threshold
+        stats["fitness"] = self.result.fitness
+        return stats
+
+
+class MitosisTrainer(DetectionTrainer):
+    """Ultralytics' trainer that selects by F1 on source images and saves whole files."""
+
+    def __init__(self, overrides: dict[str, Any], *, dataset: Dataset, protocol: Protocol,
+                 progress: Bar) -> None:  # fmt: skip
+        self.outcome = Outcome()
+        self._dataset, self._protocol, self._progress = dataset, protocol, progress
+        super().__init__(overrides=overrides)
+        self.add_callback("on_train_batch_end", MitosisTrainer._step)
+        self.add_callback("on_fit_epoch_end", MitosisTrainer._after_epoch)
+
+    def get_validator(self) -> MitosisValidator:
+        """The validator above, on the loader that Ultralytics built."""
+        return MitosisValidator(
+            self.test_loader,
+            save_dir=self.save_dir,
+            args=copy(self.args),
+            _callbacks=self.callbacks,
+            score=self._score,
+            clock=self.outcome.clock,
+        )
+
+    def _score(self, of_tile: dict[str, Detections]) -> Score:
+        tiles = self._dataset.of_split("val")
+        classes = self._dataset.labels
+        fields = fields_of(self._dataset, "val", by_source(tiles, of_tile), classes)
+        threshold = choose_threshold(fields, self._protocol)
+        return Score(
+            f1=count(fields, self._protocol, threshold).f1,
+            ap=average_precision(fields, self._protocol),
+            threshold=threshold,
+        )
+
+    def _step(self) -> None:
+        with self.outcome.clock.timed("own"):
+            self._progress.step()
+
+    def _after_epoch(self) -> None:
+        with self.outcome.clock.timed("own"):
+            outcome, score = self.outcome, self.validator.result
+            outcome.epochs = self.epoch + 1
+            if self.best_fitness == self.fitness:  # as save_model decides that this is best.pt
+                outcome.epoch = self.epoch + 1
+                outcome.f1, outcome.ap, outcome.threshold = score.f1, score.ap, score.threshold
+            best = "-" if outcome.f1 is None else f"{outcome.f1:.3f}"
+            self._progress.step(0, f"epoch {self.epoch + 1}/{self.epochs}, best F1 {best}")
+
+    def save_model(self) -> bool:
+        """Let Ultralytics write beside the checkpoints, then rename: a kill loses none."""
+        finals = (self.last, self.best)
+        self.last, self.best = (path.with_name(f".part-{path.name}") for path in finals)
+        try:
+            done = bool(super().save_model())
+            with self.outcome.clock.timed("own"):
+                for part, final in zip((self.last, self.best), finals, strict=True):
+                    if part.exists():
+                        part.replace(final)
+        finally:
+            self.last, self.best = finals
+        return done
+
+    def final_eval(self) -> None:
+        """Nothing: the best epoch is validated already; :func:`finish` writes the card."""
+
+
+def train_yolo(
+    *,
+    start: Path,
+    dataset: Dataset,
+    run: Path,
+    settings: dict[str, Any],
+    epochs: int,
+    imgsz: int,
+    batch: int,
+    device: str,
+    seed: int,
+    protocol: Protocol,
+    progress: Bar,
+) -> Outcome:
+    """Train from the checkpoint ``start`` into the folder ``run``.
+
+    Writes ``weights/last.pt`` and ``weights/best.pt`` (best by F1 on the validation split's source
+    images), ``results.csv`` and ``args.yaml``.
+    """
+    trainer = MitosisTrainer(
+        {
+            "exist_ok": True,
+            "plots": False,  # ours are drawn from results.csv
+            **settings,
+            "model": str(start),
+            "data": str(dataset.root / "dataset.yaml"),
+            "project": str(run.parent.resolve()),
+            "name": run.name,
+            "epochs": epochs,
+            "imgsz": imgsz,
+            "batch": batch,
+            "device": device,
+            "seed": seed,
+            "conf": CONFIDENCE,
+            "amp": _precision(device),
+        },
+        dataset=dataset,
+        protocol=protocol,
+        progress=progress,
+    )
+    started = time.perf_counter()
+    trainer.train()
+    outcome = trainer.outcome
+    spent = time.perf_counter() - started
+    outcome.images_per_s = outcome.epochs * len(dataset.of_split("train")) / spent
+    return outcome
+
+
+def _precision(device: str) -> str | bool:
+    """bfloat16 on GPUs that have it, else float32: Ultralytics' own check fetches weights."""
+    import torch
+
+    return "bf16" if device != "cpu" and torch.cuda.is_bf16_supported() else False
+
+
+def finish(path: Path, card: Card) -> None:
+    """Leave in a checkpoint what inference needs: the averaged model, and the card."""
+    write_with(
+        path,
+        lambda temporary: strip_optimizer(
+            path, s=str(temporary), updates={CARD_KEY: card.to_dict()}
+        ),
+    )

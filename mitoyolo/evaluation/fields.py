@@ -1,0 +1,178 @@
+"""A field: one source image with its truths and detections, which is what gets scored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from converters.errors import InputError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Field:
+    """One source image: its truths, its detections and what they are grouped by.
+
+    Parameters
+    ----------
+    image : str
+        The source image's name, once in a list of fields.
+    case : str
+        The patient or slide.
+    mpp : (float, float)
+        µm per pixel along x and y.
+    truth : (n, 2) float64
+        Centroids x, y of the annotated mitoses, in pixels of the source image.
+    detections : (m, 2) float64
+        Centres x, y of the detections, in the same pixels.
+    scores : (m,) float64
+        Their scores, 0 to 1.
+    area_mm2 : float, optional
+        The area that was searched, for false positives per mm².
+    domain : dict
+        Groups to report separately, for example ``{"scanner": "Hamamatsu", "tumour": ""}``;
+        empty means not known.
+
+    Raises
+    ------
+    InputError
+        A centre is not finite, a score outside 0 to 1, µm/px or area not positive, or the
+        arrays do not fit together.
+    """
+
+    image: str
+    case: str
+    mpp: tuple[float, float]
+    truth: FloatArray
+    detections: FloatArray
+    scores: FloatArray
+    area_mm2: float | None = None
+    domain: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # frozen: only here, to bring arrays in form
+
+        put("mpp", _positive_pair(self.mpp, self.image))
+        put("truth", _points(self.truth, "truth", self.image))
+        put("detections", _points(self.detections, "detection", self.image))
+        put("scores", _scores(self.scores, len(self.detections), self.image))
+        if self.area_mm2 is not None and not 0 < self.area_mm2 < np.inf:
+            raise InputError(f"area of {self.area_mm2} mm², expected more than 0", where=self.image)
+
+
+def _positive_pair(mpp: ArrayLike, image: str) -> tuple[float, float]:
+    try:
+        pair = np.asarray(mpp, dtype=np.float64)
+    except (TypeError, ValueError):
+        pair = np.empty(0)
+    if pair.shape != (2,) or not (np.isfinite(pair).all() and (pair > 0).all()):
+        raise InputError(
+            f"µm/px of {mpp!r}, expected two numbers above 0",
+            where=image,
+            fix="state it with --mpp",
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def _points(values: ArrayLike, noun: str, image: str) -> FloatArray:
+    points = np.asarray(values, dtype=np.float64)
+    if points.size == 0:
+        return np.empty((0, 2))
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise InputError(f"{noun} centres of shape {points.shape}, expected (n, 2)", where=image)
+    bad = ~np.isfinite(points).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        x, y = points[row].tolist()
+        raise InputError(f"{noun} {row + 1} is at ({x}, {y}), not a finite place", where=image)
+    return points
+
+
+def _scores(values: ArrayLike, expected: int, image: str) -> FloatArray:
+    scores = np.asarray(values, dtype=np.float64).reshape(-1)
+    if len(scores) != expected:
+        raise InputError(f"{len(scores)} scores for {expected} detections", where=image)
+    bad = ~((scores >= 0) & (scores <= 1))  # NaN fails both
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"detection {row + 1} has score {float(scores[row])}, expected 0 to 1", where=image
+        )
+    return scores
+
+
+def check_fields(fields: Sequence[Field]) -> None:
+    """Refuse a list of fields that names an image twice.
+
+    Raises
+    ------
+    InputError
+        Two fields are of the same image: its truths would be counted twice.
+    """
+    seen: set[str] = set()
+    for field in fields:
+        if field.image in seen:
+            raise InputError("image given twice, expected one field an image", where=field.image)
+        seen.add(field.image)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pool:
+    """All fields in one set of arrays, in µm, so that one call serves thousands of images.
+
+    Points stand sorted by place within their image (detections by falling score first), which
+    makes every later tie-break independent of the order in which they were given.
+    """
+
+    truth: FloatArray  # (n, 2) µm
+    truth_image: IntArray  # (n,) index of the field
+    detections: FloatArray  # (m, 2) µm
+    detection_image: IntArray  # (m,)
+    scores: FloatArray  # (m,)
+    images: int
+
+    def above(self, threshold: float) -> Pool:
+        """Return the pool with the detections scored ``threshold`` or more."""
+        kept = self.scores >= threshold
+        return dataclasses.replace(
+            self,
+            detections=self.detections[kept],
+            detection_image=self.detection_image[kept],
+            scores=self.scores[kept],
+        )
+
+
+def pool(fields: Sequence[Field]) -> Pool:
+    """Put fields together; images are told apart by their place in ``fields``."""
+    check_fields(fields)
+    truth, truth_image = _stack([f.truth for f in fields], [f.mpp for f in fields])
+    detections, detection_image = _stack([f.detections for f in fields], [f.mpp for f in fields])
+    scores = np.concatenate([np.empty(0), *(f.scores for f in fields)])
+    by_place = np.lexsort((truth[:, 1], truth[:, 0], truth_image))
+    by_score = np.lexsort((detections[:, 1], detections[:, 0], -scores, detection_image))
+    return Pool(
+        truth=truth[by_place],
+        truth_image=truth_image[by_place],
+        detections=detections[by_score],
+        detection_image=detection_image[by_score],
+        scores=scores[by_score],
+        images=len(fields),
+    )
+
+
+def _stack(
+    points: list[FloatArray], mpps: list[tuple[float, float]]
+) -> tuple[FloatArray, IntArray]:
+    """Concatenate pixel points as µm, with the index of the list each came from."""
+    lengths = [len(p) for p in points]
+    image = np.repeat(np.arange(len(points), dtype=np.int64), lengths)
+    stacked = np.concatenate([np.empty((0, 2)), *points])
+    return stacked * np.asarray(mpps, dtype=np.float64).reshape(-1, 2)[image], image

@@ -1,0 +1,202 @@
+"""The discipline of an output folder: whose it is, how far it is, and who may write it now.
+
+A job's folder is built in place. ``run.json`` is written first and says which call owns the
+folder; the index (``dataset.yaml``, ``summary.json``, ...) is written last and means: finished.
+The same call continues an unfinished folder; any other call is an error unless it overwrites.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from converters.errors import InputError
+from converters.files import read_json, write_json
+from mitoyolo import __version__
+
+RUN_FILE = "run.json"
+_REPORTED = ("numpy", "opencv-python", "torch", "torchvision", "ultralytics")
+
+
+@dataclass(slots=True)
+class Job:
+    """An output folder held by this process.
+
+    Attributes
+    ----------
+    out : Path
+        The folder.
+    finished : bool
+        The same call already finished it: there is nothing to do.
+    facts : dict
+        What :func:`open_job` adds to ``run.json`` at the end; filled by the work.
+    """
+
+    out: Path
+    finished: bool
+    facts: dict[str, Any]
+
+
+@contextmanager
+def open_job(
+    out: Path,
+    *,
+    command: str,
+    arguments: dict[str, Any],
+    index: str,
+    overwrite: bool = False,
+    resumable: bool = True,
+) -> Iterator[Job]:
+    """Hold ``out`` for one call of ``command``; write ``run.json`` before and after.
+
+    Parameters
+    ----------
+    out : Path
+        The folder to build; made when absent.
+    command : str
+        Its name, for ``run.json`` and messages.
+    arguments : dict
+        Everything that decides the result, as JSON types, the state of the input included
+        (:func:`fingerprint`).
+    index : str
+        The file whose presence means that the folder is finished; the work writes it last.
+    overwrite : bool
+        Empty a folder that stands there.
+    resumable : bool
+        Whether the same call continues an unfinished folder; else that is an error.
+
+    Raises
+    ------
+    InputError
+        Another process holds the folder; it belongs to another call; or it holds files that no
+        job of ours made.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        _claim(out, command, arguments, index, overwrite, resumable)
+        job = Job(out, (out / index).exists(), {})
+        if job.finished:
+            yield job
+            return
+        started = time.monotonic()
+        record = {
+            "command": command,
+            "arguments": arguments,
+            "argv": sys.argv[1:],
+            "versions": versions(),
+            "start": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(out / RUN_FILE, record)
+        yield job
+        record |= {"duration_s": round(time.monotonic() - started, 1)} | job.facts
+        write_json(out / RUN_FILE, record)
+
+
+def _claim(
+    out: Path,
+    command: str,
+    arguments: dict[str, Any],
+    index: str,
+    overwrite: bool,
+    resumable: bool,
+) -> None:
+    for leftover in out.rglob(".part-*"):  # of a killed run; the lock says that nobody writes
+        leftover.unlink(missing_ok=True)
+    if not any(out.iterdir()):
+        return
+    run_file = out / RUN_FILE
+    if not run_file.exists():
+        raise InputError(
+            f"the folder is not empty and has no {RUN_FILE}, so it is not ours to write",
+            file=out,
+            fix="give a new folder",
+        )
+    if overwrite:
+        _empty(out)
+        return
+    owner = read_json(run_file)
+    finished = (out / index).exists()
+    same = owner.get("command") == command and owner.get("arguments") == arguments
+    if same and (finished or resumable):
+        return
+    if same:
+        raise InputError(
+            f"an unfinished `{command}` stands here",
+            file=out,
+            fix="give a new folder, or add --overwrite to start again",
+        )
+    state = "finished" if finished else "unfinished"
+    raise InputError(
+        f"holds a {state} `{owner.get('command')}` {_difference(owner, command, arguments)}",
+        file=out,
+        fix="give a new folder, or add --overwrite",
+    )
+
+
+def _difference(owner: dict[str, Any], command: str, arguments: dict[str, Any]) -> str:
+    if owner.get("command") != command:
+        return f"and this is `{command}`"
+    before = owner.get("arguments") or {}
+    names = [
+        name
+        for name in sorted(before.keys() | arguments.keys())
+        if before.get(name) != arguments.get(name)
+    ]
+    return f"with another {', '.join(names)}"
+
+
+def _empty(out: Path) -> None:
+    for entry in out.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold an advisory lock on the folder itself: no lock file stays, a dead holder frees it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                "another mitoyolo is writing this folder",
+                file=folder,
+                fix="wait for it, or give a new folder",
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """A short hash of the files' names, sizes and times: has the input changed since?"""
+    digest = hashlib.sha256()
+    for path in paths:
+        state = path.stat()
+        digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of mitoyolo, Python and the packages that decide results, without importing."""
+    found = {"mitoyolo": __version__, "python": sys.version.split()[0]}
+    for name in _REPORTED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Stain normalisation: bring the colours of H&E images to those of a target."""

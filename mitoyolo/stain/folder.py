@@ -1,0 +1,206 @@
+"""``normalize``: a folder of images or a dataset folder, in other colours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from converters.errors import InputError
+from converters.files import read_json, read_text, write_csv, write_json, write_text
+from converters.images import IMAGE_SUFFIXES, find_files
+from mitoyolo.dataset import INDEX
+from mitoyolo.jobs import fingerprint, open_job
+from mitoyolo.progress import bar, note, track
+from mitoyolo.stain.normaliser import Fitted, Normaliser
+from mitoyolo.stain.pool import Pool, cores
+from mitoyolo.stain.source import PASSED, SUMMARY, Source, read_source
+from mitoyolo.stain.target import default_target, read_target, write_target
+from mitoyolo.stain.work import Batch, Fit, copy, run_batch, run_fit
+
+BATCH = 8
+"""Images a task."""
+
+
+def normalize_folder(
+    src: Path,
+    out: Path,
+    *,
+    method: str = "reinhard",
+    mode: str = "case",
+    target: Path | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Normalise every image below ``src`` into ``out``, under the same names and formats.
+
+    Labels and tables come along byte for byte. A dataset folder's ``dataset.yaml``, or a plain
+    folder's ``summary.json``, is written last; the same call continues a stopped one, and the
+    bytes depend neither on that nor on ``workers``.
+
+    Parameters
+    ----------
+    src, out : Path
+        A folder of images (:class:`mitoyolo.stain.source.Source` says what its cases are) or a
+        dataset folder; the folder to write.
+    method, mode : str
+        See :mod:`mitoyolo.stain.methods` and :mod:`mitoyolo.stain.normaliser`.
+    target : Path, optional
+        An image or a saved fit to normalise to; mode ``target`` needs it. Without it, the
+        method's default.
+    workers : int
+        Processes; 0 for all cores.
+    overwrite : bool
+        Empty ``out`` where it holds another call's result.
+
+    Returns
+    -------
+    dict
+        The contents of ``summary.json``: images, normalised, passed_through, reasons, cases,
+        left_behind, method, mode, target.
+
+    Raises
+    ------
+    InputError
+        A folder or image cannot be used; the file is named.
+    """
+    _check_places(src, out)
+    if workers < 0:
+        raise InputError(f"{workers} workers", fix="give 0 (all cores) or more")
+    normaliser = _normaliser(method, mode, target)
+    source = read_source(src)
+    arguments = {
+        "src": str(src.resolve()),
+        "normalisation": normaliser.to_dict(),
+        "input": fingerprint(source.files()),
+    }
+    index = INDEX if source.dataset else SUMMARY
+    with open_job(
+        out, command="normalize", arguments=arguments, index=index, overwrite=overwrite
+    ) as job:
+        if job.finished:
+            note(f"{out} is finished already")
+            return dict(read_json(out / SUMMARY))
+        return _build(source, out, normaliser, workers or cores())
+
+
+def fit_target(images: Path, stats: Path, method: str = "reinhard") -> dict[str, Any]:
+    """Measure the tissue of an image, or of all images below a folder, and save it as a target.
+
+    Returns
+    -------
+    dict
+        What ``stats`` holds: see :func:`mitoyolo.stain.target.write_target`.
+
+    Raises
+    ------
+    InputError
+        No images, an unreadable one, or none with stained tissue.
+    """
+    if not images.exists():
+        raise InputError("no such file or folder", file=images)
+    paths = [images] if images.is_file() else list(find_files(images, IMAGE_SUFFIXES))
+    if not paths:
+        raise InputError(f"no images ({', '.join(IMAGE_SUFFIXES)})", file=images)
+    return write_target(stats, paths, method, progress=_bar_over)
+
+
+def _bar_over(paths: Sequence[Path]) -> Iterator[Path]:
+    return track(paths, "Measuring", unit="images", total=len(paths))
+
+
+def _check_places(src: Path, out: Path) -> None:
+    inner, outer = out.resolve(), src.resolve()
+    if inner == outer or outer in inner.parents or inner in outer.parents:
+        raise InputError(
+            f"source {src} and output {out} lie in one another", fix="give a folder beside SRC"
+        )
+
+
+def _normaliser(method: str, mode: str, target: Path | None) -> Normaliser:
+    Normaliser(method, mode)  # refuses unknown names before anything is read
+    if target is None:
+        if mode == "target":
+            raise InputError(
+                "mode `target` normalises to a saved fit and none is given",
+                fix="add --target STATS.json (from `mitoyolo normalize --fit IMAGES STATS.json`)",
+            )
+        return Normaliser(method, mode, default_target(method, mode))
+    return Normaliser(method, mode, read_target(target, method, mode))
+
+
+def _build(source: Source, out: Path, normaliser: Normaliser, workers: int) -> dict[str, Any]:
+    groups = _groups(source, normaliser.mode)
+    batches = sum(-(-len(names) // BATCH) for names in groups)
+    with Pool(min(workers, batches)) as pool:
+        fits = _fit(source.root, groups, normaliser, pool)
+        passed = _map(source, out, groups, fits, pool)
+    for name in source.along:
+        if not (out / name).exists():
+            copy(source.root / name, out / name)
+    if source.left:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in source.left.items())
+        note(f"left behind, neither image nor table: {kinds}")
+    summary = {
+        "images": source.images,
+        "normalised": source.images - len(passed),
+        "passed_through": len(passed),
+        "reasons": dict(sorted(Counter(reason for _, reason in passed).items())),
+        "cases": len(source.cases),
+        "left_behind": source.left,
+        **normaliser.to_dict(),
+    }
+    write_csv(out / PASSED, ("file", "reason"), passed)
+    write_json(out / SUMMARY, summary)
+    if source.dataset:
+        _write_index(source.root, out, normaliser)
+    note(f"{summary['normalised']} normalised, {len(passed)} passed through unchanged")
+    return summary
+
+
+def _groups(source: Source, mode: str) -> list[tuple[str, ...]]:
+    """Images that share a fit."""
+    if mode == "case":
+        return list(source.cases.values())
+    return [tuple(sorted(name for names in source.cases.values() for name in names))]
+
+
+def _fit(
+    root: Path, groups: list[tuple[str, ...]], normaliser: Normaliser, pool: Pool
+) -> list[Fitted]:
+    if normaliser.mode == "tile":
+        return [normaliser.fit(())]
+    tasks = (Fit(normaliser, root, names) for names in groups)
+    fits = pool.map(run_fit, tasks)
+    return list(track(fits, "Measuring", unit="cases", total=len(groups)))
+
+
+def _map(
+    source: Source,
+    out: Path,
+    groups: list[tuple[str, ...]],
+    fits: list[Fitted],
+    pool: Pool,
+) -> list[tuple[str, str]]:
+    """Write the images; those that passed through, with the reason."""
+    tasks = (
+        Batch(fitted, source.root, out, names[start : start + BATCH])
+        for names, fitted in zip(groups, fits, strict=True)
+        for start in range(0, len(names), BATCH)
+    )
+    passed = []
+    with bar("Normalising", unit="images", total=source.images) as progress:
+        for results in pool.map(run_batch, tasks):
+            passed += [(name, reason) for name, reason in results if reason]
+            progress.step(len(results))
+    return passed
+
+
+def _write_index(root: Path, out: Path, normaliser: Normaliser) -> None:
+    """``dataset.yaml`` as it was, and how its pixels were normalised."""
+    index = yaml.safe_load(read_text(root / INDEX))
+    index["mitoyolo"]["normalisation"] = normaliser.to_dict()
+    write_text(out / INDEX, yaml.safe_dump(index, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,111 @@
+"""The tasks of the folder job: fit a case, normalise a few of its images."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import tifffile
+
+from converters.files import write_with
+from mitoyolo.images import RGB, read_rgb, write_rgb
+from mitoyolo.stain.normaliser import Fitted, Normaliser, spread
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Fit ``normaliser`` to images of one case, sampled evenly from ``names`` below ``root``."""
+
+    normaliser: Normaliser
+    root: Path
+    names: tuple[str, ...]
+
+    def run(self) -> Fitted:
+        """Read and measure."""
+        images = (read_rgb(self.root / self.names[i]) for i in spread(len(self.names)))
+        return self.normaliser.fit(images)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images of one case to bring from ``root`` to ``out`` under the same names."""
+
+    fitted: Fitted
+    root: Path
+    out: Path
+    names: tuple[str, ...]
+
+    def run(self) -> list[tuple[str, str | None]]:
+        """Write what is not there yet; each name with the reason why it passed through, or None.
+
+        An image that passes through is copied byte for byte. What is there already was written
+        whole by this same job before it was stopped.
+        """
+        return [(name, self._one(self.root / name, self.out / name)) for name in self.names]
+
+    def _one(self, source: Path, target: Path) -> str | None:
+        if target.exists():
+            return self._reason(source) if _same(source, target) else None
+        image, reason = self.fitted.apply_or_reason(read_rgb(source))
+        if reason:
+            copy(source, target)
+        elif target.suffix.lower() in (".tif", ".tiff"):
+            _write_tiff(target, image, like=source)
+        else:
+            write_rgb(target, image)
+        return reason
+
+    def _reason(self, source: Path) -> str | None:
+        return self.fitted.apply_or_reason(read_rgb(source))[1]
+
+
+def run_fit(task: Fit) -> Fitted:
+    """:meth:`Fit.run`, for a pool."""
+    return task.run()
+
+
+def run_batch(task: Batch) -> list[tuple[str, str | None]]:
+    """:meth:`Batch.run`, for a pool."""
+    return task.run()
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's bytes atomically, making the folder."""
+    write_with(target, lambda temporary: _copy_bytes(source, temporary))
+
+
+def _copy_bytes(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def _same(one: Path, other: Path) -> bool:
+    same_size = one.stat().st_size == other.stat().st_size
+    return same_size and one.read_bytes() == other.read_bytes()
+
+
+_RESOLUTION = ("XResolution", "YResolution")
+
+
+def _write_tiff(path: Path, image: RGB, *, like: Path) -> None:
+    """Write a TIFF with the µm/px of ``like``, which its resolution tags carry."""
+    resolution, unit = None, None
+    with tifffile.TiffFile(like) as tiff:
+        tags = tiff.pages.first.tags
+        if all(name in tags for name in _RESOLUTION) and "ResolutionUnit" in tags:
+            resolution = tuple(tags[name].value for name in _RESOLUTION)
+            unit = int(tags["ResolutionUnit"].value)
+
+    def write(temporary: Path) -> None:
+        tifffile.imwrite(
+            temporary,
+            image,
+            photometric="rgb",
+            compression="zlib",
+            resolution=resolution,
+            resolutionunit=unit,
+            metadata=None,
+            software=False,
+        )
+
+    write_with(path, write)
