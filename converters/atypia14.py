@@ -16,9 +16,17 @@ from pathlib import Path
 
 from converters.errors import InputError
 from converters.files import read_text
-from converters.images import IMAGE_SUFFIXES, find_files, image_size
-from converters.model import Annotation, AnnotationSet, Drop, ImageInfo
-from converters.reading import ReadOptions, add_unlabelled, lenient, number
+from converters.images import IMAGE_SUFFIXES, find_files
+from converters.model import Annotation, AnnotationSet, ImageInfo
+from converters.reading import (
+    Problem,
+    ReadOptions,
+    keeps_unlabelled,
+    leave_out,
+    lenient,
+    number,
+    size_of,
+)
 
 SCANNERS = {"A": "Aperio", "H": "Hamamatsu"}
 
@@ -91,64 +99,67 @@ def read(src: Path, options: ReadOptions) -> AnnotationSet:
             fix="give the folder that holds A03/mitosis, H03/mitosis, ...",
         )
     frames = _frames(options.images or src)
-    found = AnnotationSet()
+    found, problems = AnnotationSet(), dict[str, Problem]()
     for name in sorted(tables.keys() | frames.keys()):
-        with lenient(found, options, "unreadable_image"):
-            _read_frame(name, tables.get(name, {}), frames.get(name), found, options)
-    return found
+        if name in tables:
+            _read_tables(name, tables[name], found, problems, options)
+        elif not keeps_unlabelled(found, frames[name], options, f"{name}_mitosis.csv"):
+            continue
+        if name in frames:
+            found.images.append(_frame_info(name, frames[name], problems, options))
+        else:
+            _no_frame(name, next(iter(tables[name].values())), problems, options)
+    return leave_out(found, problems)
 
 
-def _read_frame(
+def _read_tables(
     name: str,
     tables: dict[str, Path],
-    frame: Path | None,
     found: AnnotationSet,
+    problems: dict[str, Problem],
     options: ReadOptions,
 ) -> None:
-    """Add one frame and the rows of its tables to ``found``."""
-    rows = AnnotationSet()
-    for kind, table in sorted(tables.items()):
+    """Add the rows of one frame's tables to ``found``."""
+    for kind, path in sorted(tables.items()):
+        text = None
         with lenient(found, options, "unreadable_file"):
-            text = read_text(table)
-            parse_rows(
-                text, source=name, label=_LABEL[kind], file=str(table), found=rows, options=options
-            )
-    found.dropped.extend(rows.dropped)
-    try:
-        info = _frame_info(name, tables, frame)
-    except InputError as error:
-        if options.bad != "drop":
-            raise
-        found.dropped.extend(
-            Drop(row.file, row.where, "no_image", error.what) for row in rows.annotations
+            text = read_text(path)
+        if text is None:  # nobody knows what is on it: neither mitoses nor background
+            problems[name] = Problem("unreadable_file", f"{path.name} cannot be read")
+            continue
+        parse_rows(
+            text, source=name, label=_LABEL[kind], file=str(path), found=found, options=options
         )
-        return
-    if tables or add_unlabelled(found, name, info.path, options, f"{name}_mitosis.csv"):
-        found.images.append(info)
-        found.annotations.extend(rows.annotations)
 
 
-def _frame_info(name: str, tables: dict[str, Path], frame: Path | None) -> ImageInfo:
-    if frame is None:
-        table = next(iter(tables.values()))
-        raise InputError(
-            f"no frame {name} for this table",
-            file=table,
-            fix="name the frames' folder by --images, or leave such tables out by --bad drop",
-        )
+def _no_frame(name: str, table: Path, problems: dict[str, Problem], options: ReadOptions) -> None:
+    error = InputError(
+        f"no frame {name} for this table",
+        file=table,
+        fix="name the frames' folder by --images, or leave such tables out by --bad drop",
+    )
+    if options.bad != "drop":
+        raise error
+    problems[name] = Problem("no_image", error.what)
+
+
+def _frame_info(
+    name: str, frame: Path, problems: dict[str, Problem], options: ReadOptions
+) -> ImageInfo:
     parts = _FRAME.match(name)
     if parts is None:
-        raise InputError(
-            f"frame name {name!r} is not like A03_00Aa (scanner letter, slide, frame)", file=frame
-        )
-    width, height = image_size(frame)
+        what = f"frame name {name!r} is not like A03_00Aa (scanner letter, slide, frame)"
+        if options.bad != "drop":
+            raise InputError(what, file=frame)
+        problems[name] = Problem("frame_name", what)
+    width, height = size_of(frame, name, problems, options)
     return ImageInfo(
         source=name,
         path=frame,
         width=width,
         height=height,
-        case=parts["slide"],
-        scanner=SCANNERS.get(parts["scanner"].upper(), ""),
+        case=parts["slide"] if parts else "",
+        scanner=SCANNERS.get(parts["scanner"].upper(), "") if parts else "",
     )
 
 

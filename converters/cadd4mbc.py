@@ -10,29 +10,29 @@ Source: large_image annotation schema; Digital Slide Archive documentation.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from converters.errors import InputError
 from converters.files import read_json
-from converters.geometry import (
-    Point,
-    ellipse_box,
-    points_box,
-    polygon_area_centroid,
-    rectangle_corners,
+from converters.images import IMAGE_SUFFIXES, find_files
+from converters.large_image import elements_of, parse_element
+from converters.model import AnnotationSet, Drop, ImageInfo
+from converters.reading import (
+    Problem,
+    ReadOptions,
+    keeps_unlabelled,
+    leave_out,
+    lenient,
+    size_of,
 )
-from converters.images import IMAGE_SUFFIXES, find_files, image_size
-from converters.labels import canonical_label
-from converters.model import Annotation, AnnotationSet, Drop, ImageInfo
-from converters.reading import ReadOptions, add_unlabelled, lenient, number
 
-_TILE = re.compile(r"^(?:(?P<slide>[A-Za-z]+_?\d+)_?)?x(?P<x>\d+)_?y(?P<y>\d+)$", re.IGNORECASE)
+_TILE = re.compile(r"^(?:(?P<slide>[A-Za-z]+[-_ ]?\d+)_?)?x(?P<x>\d+)_?y(?P<y>\d+)$", re.IGNORECASE)
 _TILE_SHORT = re.compile(r"^(?P<x>\d+)_(?P<y>\d+)$")
+_SLIDE = re.compile(r"^([A-Za-z]+)[-_ ]?(\d+)$")
+_ROOT_SLIDE = re.compile(r"^[A-Za-z]{1,2}[-_ ]?\d+$")  # not `export2`, which is only a folder
 _BATCH = re.compile(r"^batch\b|^batch[-_ ]?\d+$", re.IGNORECASE)
 _NOT_A_SLIDE = {"images", "tiles", "annotations", "json", "cadd_json_files", "cadd4mbc"}
 
@@ -46,190 +46,34 @@ class TileKey:
     y: int
 
 
-# --- elements ---------------------------------------------------------------------------------
-
-
-def parse_element(element: Any, *, source: str, file: str, where: str) -> Annotation | Drop:
-    """One element of the schema as an annotation, or as a drop where it marks no cell.
-
-    Raises
-    ------
-    InputError
-        A key is missing or holds no finite number.
-    """
-    if not isinstance(element, dict):
-        raise InputError(f"expected an object, found {element!r:.40}", file=file, where=where)
-    kind = element.get("type")
-    shape = _SHAPES.get(kind) if isinstance(kind, str) else None
-    if shape is None:
-        known = ", ".join(_SHAPES)
-        return Drop(file, where, "shape", f"type {kind!r} marks no cell (known: {known})")
-    geometry = shape(_Keys(element, file, where))
-    if geometry is None:
-        return Drop(file, where, "no_extent", f"{kind} without extent")
-    (x, y), box, area = geometry
-    return Annotation(
-        source=source,
-        label=_label_of(element),
-        x=x,
-        y=y,
-        box=box,
-        area=area,
-        kind=str(kind),
-        file=file,
-        where=where,
-    )
-
-
-_Geometry = tuple[Point, tuple[float, float, float, float] | None, float | None] | None
-"""Centroid, box, area; None for a shape without extent."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """An element's keys, read as checked numbers."""
-
-    element: dict[str, Any]
-    file: str
-    where: str
-
-    def value(self, key: str) -> Any:
-        if key not in self.element:
-            raise InputError(f"no key `{key}`", file=self.file, where=self.where)
-        return self.element[key]
-
-    def number(self, key: str, default: float | None = None) -> float:
-        if default is not None and self.element.get(key) is None:
-            return default
-        return number(self.value(key), self.file, f"{self.where}, key `{key}`")
-
-    def length(self, key: str) -> float:
-        result = self.number(key)
-        if result < 0:
-            raise InputError(
-                f"{result} is negative", file=self.file, where=f"{self.where}, key `{key}`"
-            )
-        return result
-
-    def point(self, value: Any, key: str) -> Point:
-        place = f"{self.where}, key `{key}`"
-        if not isinstance(value, list | tuple) or len(value) not in (2, 3):
-            raise InputError(
-                f"expected [x, y] or [x, y, z], found {value!r:.60}", file=self.file, where=place
-            )
-        return (number(value[0], self.file, place), number(value[1], self.file, place))
-
-    def points(self, value: Any, key: str) -> list[Point]:
-        if not isinstance(value, list) or not value:
-            raise InputError(
-                f"expected a list of points, found {value!r:.60}",
-                file=self.file,
-                where=f"{self.where}, key `{key}`",
-            )
-        return [self.point(item, f"{key}[{i}]") for i, item in enumerate(value)]
-
-
-def _ellipse(keys: _Keys) -> _Geometry:
-    center = keys.point(keys.value("center"), "center")
-    width, height = keys.length("width"), keys.length("height")
-    if not (width and height):
-        return None
-    box = ellipse_box(center, width, height, keys.number("rotation", 0.0))
-    return center, box, math.pi * width * height / 4
-
-
-def _circle(keys: _Keys) -> _Geometry:
-    center, radius = keys.point(keys.value("center"), "center"), keys.length("radius")
-    if not radius:
-        return None
-    return center, ellipse_box(center, 2 * radius, 2 * radius, 0.0), math.pi * radius**2
-
-
-def _rectangle(keys: _Keys) -> _Geometry:
-    center = keys.point(keys.value("center"), "center")
-    width, height = keys.length("width"), keys.length("height")
-    if not (width and height):
-        return None
-    corners = rectangle_corners(center, width, height, keys.number("rotation", 0.0))
-    return center, points_box(corners), width * height
-
-
-def _polyline(keys: _Keys) -> _Geometry:
-    points = keys.points(keys.value("points"), "points")
-    area, centroid = polygon_area_centroid(points)
-    left, top, right, bottom = box = points_box(points)
-    if not (right > left and bottom > top):
-        return None
-    for i, hole in enumerate(keys.element.get("holes") or []):
-        area -= polygon_area_centroid(keys.points(hole, f"holes[{i}]"))[0]
-    return centroid, box, max(area, 0.0)
-
-
-def _point(keys: _Keys) -> _Geometry:
-    return keys.point(keys.value("center"), "center"), None, None
-
-
-_SHAPES = {
-    "ellipse": _ellipse,
-    "circle": _circle,
-    "rectangle": _rectangle,
-    "polyline": _polyline,
-    "point": _point,
-}
-
-
-def _label_of(element: dict[str, Any]) -> str:
-    """The class: `label.value`, else `group`, else mitosis, since the exports mark only those."""
-    label = element.get("label")
-    name = label.get("value") if isinstance(label, dict) else label
-    name = name or element.get("group")
-    return canonical_label(str(name)) if name else "mitosis"
-
-
-# --- documents --------------------------------------------------------------------------------
-
-
-def elements_of(document: Any, file: str) -> list[Any]:
-    """The elements of a document: bare, under ``annotation``, a list of documents, or one flat
-    element.
-
-    Raises
-    ------
-    InputError
-        It is no annotation document.
-    """
-    if isinstance(document, list):
-        return [element for item in document for element in elements_of(item, file)]
-    if isinstance(document, dict):
-        inner = document.get("annotation", document)
-        if isinstance(inner, dict):
-            if isinstance(inner.get("elements"), list):
-                return list(inner["elements"])
-            if "type" in inner and ("points" in inner or "center" in inner):
-                return [inner]
-    raise InputError(
-        "not an annotation document (no list `elements`, neither bare nor under `annotation`)",
-        file=file,
-    )
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
 def slide_of(path: Path, root: Path) -> str | None:
-    """The slide that a path below ``root`` names: its nearest folder that is no batch."""
-    for name in (*reversed(path.relative_to(root).parts[:-1]), root.name):
-        if name and not _BATCH.match(name) and name.lower() not in _NOT_A_SLIDE:
-            if name == root.name and not re.fullmatch(r"[A-Za-z]+_?\d+", name):
-                return None  # the folder that the user named is a slide only if it looks like one
-            return _slide(name)
-    return None
+    """The slide that a path below ``root`` names: its nearest folder that is no batch.
+
+    A bare number is a batch where a folder above it looks like a slide. The folder that the user
+    named, ``root``, is a slide only if it looks like one.
+    """
+    folders = [
+        name
+        for name in reversed(path.relative_to(root).parts[:-1])
+        if not _BATCH.match(name) and name.lower() not in _NOT_A_SLIDE
+    ]
+    if _ROOT_SLIDE.match(_name(root)):
+        folders.append(_name(root))
+    named = [name for name in folders if not name.isdecimal()]
+    if folders and folders[0].isdecimal() and named and _SLIDE.match(named[0]):
+        return _slide(named[0])
+    return _slide(folders[0]) if folders else None
 
 
 def _slide(name: str) -> str:
     """`T_98` and `t98` are the slide `T98`."""
-    match = re.fullmatch(r"([A-Za-z]+)_?(\d+)", name)
+    match = _SLIDE.match(name)
     return f"{match[1].upper()}{match[2]}" if match else name
+
+
+def _name(root: Path) -> str:
+    """The folder's own name, which `.` does not say."""
+    return root.resolve().name
 
 
 def tile_key(path: Path, root: Path) -> TileKey | None:
@@ -268,30 +112,28 @@ class _Images:
         if len(found) == 1:
             return found[0]
         if found:
+            first, second = (path.relative_to(self.root) for path in found[:2])
             raise InputError(
-                f"{len(found)} images fit this annotation file: {found[0]}, {found[1]}",
+                f"{len(found)} images fit this annotation file: {first}, {second}",
                 file=document,
                 fix="keep one of them, or put each slide's tiles in a folder of its name",
             )
-        wanted = f"tile x{key.x} y{key.y} of slide {key.slide}" if key else document.stem
+        wanted = f"tile x{key.x} y{key.y}" if key else document.stem
+        if key and key.slide:
+            wanted += f" of slide {key.slide}"
         raise InputError(
-            f"no image for this annotation file (looked for {wanted} below {self.root})",
+            f"no image for this annotation file (looked for {wanted})",
             file=document,
-            fix="name the tiles' folder by --images, or leave such files out by --bad drop",
+            fix=f"put it below {self.root}, name the images' folder by --images, or leave such "
+            "files out by --bad drop",
         )
 
-    def info(self, path: Path, document_key: TileKey | None = None) -> ImageInfo:
-        """Name, case and size of an image; a slide that only its document names counts too."""
+    def names(self, path: Path, document_key: TileKey | None) -> tuple[str, str]:
+        """Source name and case of an image; a slide that only its document names counts too."""
         key = self._keys[path]
         slide = (key and key.slide) or (document_key and document_key.slide)
-        width, height = image_size(path)
-        return ImageInfo(
-            source=f"{slide or ''}x{key.x}y{key.y}" if key else path.stem,
-            path=path,
-            width=width,
-            height=height,
-            case=slide or slide_of(path, self.root) or self.root.name,
-        )
+        source = f"{slide or ''}x{key.x}y{key.y}" if key else path.stem
+        return source, slide or slide_of(path, self.root) or _name(self.root)
 
 
 def read(src: Path, options: ReadOptions) -> AnnotationSet:
@@ -314,47 +156,66 @@ def read(src: Path, options: ReadOptions) -> AnnotationSet:
     documents = list(find_files(src, (".json",))) if src.is_dir() else [src]
     if not documents:
         raise InputError("no .json annotation file below this folder", file=src)
-    images = _Images(options.images or root)
-    found, infos = AnnotationSet(), dict[Path, ImageInfo]()
+    reader = _Reader(root, options)
     for path in documents:
-        with lenient(found, options, "unreadable_file"):
-            _read_document(path, root, images, infos, found, options)
+        reader.add_document(path)
     if src.is_dir():
-        for path in images.paths:
-            if path not in infos and add_unlabelled(
-                found, path.stem, path, options, "a .json of the same tile or name"
+        reader.add_unlabelled()
+    return reader.result()
+
+
+class _Reader:
+    """What one call has found so far."""
+
+    def __init__(self, root: Path, options: ReadOptions) -> None:
+        self.root, self.options = root, options
+        self.images = _Images(options.images or root)
+        self.infos: dict[Path, ImageInfo] = {}
+        self.problems: dict[str, Problem] = {}
+        self.found = AnnotationSet()
+
+    def add_document(self, path: Path) -> None:
+        """Add one document's image and elements."""
+        file, key = str(path), tile_key(path, self.root)
+        elements = None
+        with lenient(self.found, self.options, "unreadable_file"):
+            elements = elements_of(read_json(path), file)
+        try:
+            source = self._info(self.images.find(path, key), key).source
+        except InputError as error:
+            if self.options.bad != "drop":
+                raise
+            source = file
+            self.problems[source] = Problem("no_image", error.what)
+        if elements is None:  # nobody knows what is on it: neither mitoses nor background
+            self.problems[source] = Problem("unreadable_file", f"{path.name} cannot be read")
+        for where, element in elements or []:
+            with lenient(self.found, self.options, "malformed"):
+                item = parse_element(element, source=source, file=file, where=where)
+                if isinstance(item, Drop):
+                    self.found.dropped.append(item)
+                else:
+                    self.found.annotations.append(item)
+
+    def add_unlabelled(self) -> None:
+        """Decide on each image that no document names."""
+        expected = "a .json of the same tile or name"
+        for path in self.images.paths:
+            if path not in self.infos and keeps_unlabelled(
+                self.found, path, self.options, expected
             ):
-                infos[path] = images.info(path)
-    found.images = [infos[path] for path in images.paths if path in infos]
-    return found
+                self._info(path, None)
 
+    def _info(self, path: Path, document_key: TileKey | None) -> ImageInfo:
+        if path not in self.infos:
+            source, case = self.images.names(path, document_key)
+            width, height = size_of(path, source, self.problems, self.options)
+            self.infos[path] = ImageInfo(
+                source=source, path=path, width=width, height=height, case=case
+            )
+        return self.infos[path]
 
-def _read_document(
-    path: Path,
-    root: Path,
-    images: _Images,
-    infos: dict[Path, ImageInfo],
-    found: AnnotationSet,
-    options: ReadOptions,
-) -> None:
-    """Add one document's image to ``infos`` and its elements to ``found``."""
-    file, key = str(path), tile_key(path, root)
-    elements = elements_of(read_json(path), file)
-    try:
-        image = images.find(path, key)
-        info = infos.setdefault(image, images.info(image, key))
-    except InputError as error:
-        if options.bad != "drop":
-            raise
-        found.dropped.extend(
-            Drop(file, f"elements[{i}]", "no_image", error.what) for i in range(len(elements))
-        )
-        return
-    for i, element in enumerate(elements):
-        where = f"elements[{i}]"
-        with lenient(found, options, "malformed"):
-            item = parse_element(element, source=info.source, file=file, where=where)
-            if isinstance(item, Drop):
-                found.dropped.append(item)
-            else:
-                found.annotations.append(item)
+    def result(self) -> AnnotationSet:
+        """The usable images, in the order of their paths, and what is on them."""
+        self.found.images = [self.infos[path] for path in self.images.paths if path in self.infos]
+        return leave_out(self.found, self.problems)

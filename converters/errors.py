@@ -6,7 +6,12 @@ from pathlib import Path
 
 
 class MitoyoloError(Exception):
-    """Base of every error that mitoyolo raises on purpose."""
+    """Base of every error that mitoyolo raises on purpose.
+
+    ``exit_code`` is what the program ends with: 1 for bad input, 2 for a wrong call.
+    """
+
+    exit_code = 1
 
 
 class InputError(MitoyoloError, ValueError):
@@ -36,6 +41,12 @@ class InputError(MitoyoloError, ValueError):
         place = ", ".join(str(part) for part in (file, where) if part)
         message = f"{place}: {what}" if place else what
         super().__init__(f"{message}; {fix}" if fix else message)
+
+
+class OptionError(InputError):
+    """An option's value cannot be used, whatever the input: a wrong call."""
+
+    exit_code = 2
 
 
 class MissingMppError(InputError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import tempfile
@@ -17,17 +18,30 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it over ``path``.
 
     The temporary name keeps the suffix, since image writers choose the format by it.
+
+    Raises
+    ------
+    OSError
+        A full disk, a missing right, ...; its ``filename`` is ``path``, not the temporary name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=PART, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
         temporary.chmod(0o666 & ~_UMASK)  # mkstemp gives 0600; users share data folders
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, name, temporary):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+PART = ".part-"
+"""How the name of a file begins while it is written."""
 
 
 def _read_umask() -> int:
@@ -58,7 +72,8 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
     """Write a table with a header; floats in their shortest exact form, None as an empty cell."""
 
     def write(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8", newline="") as handle:
+        # a lone surrogate, as JSON text may hold, is no UTF-8 and is written escaped
+        with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as handle:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows(rows)
@@ -108,34 +123,50 @@ def read_json(path: Path) -> Any:
             where=f"line {error.lineno}, column {error.colno}",
             fix="export the file again; it may be cut off",
         ) from None
+    except ValueError:
+        raise InputError("a whole number of thousands of digits", file=path) from None
     except RecursionError:
         raise InputError("JSON nested too deeply", file=path) from None
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read a table written by :func:`write_csv`: a header with at least ``columns``, then rows.
+def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Read a table with a header that has at least ``columns``: the number of each row's last
+    line, for messages, and its cells by column. Blank lines are no rows.
 
     Raises
     ------
     InputError
-        A column is missing, or a row has another number of cells than the header.
+        A column is missing, a row has another number of cells than the header, or a quote is
+        not closed.
     """
-    reader = csv.reader(read_text(path).splitlines())
-    header = next(reader, [])
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise InputError(
-            f"no column {', '.join(missing)} (found: {', '.join(header) or 'an empty file'})",
-            file=path,
-            where="line 1",
-        )
-    rows = []
-    for row in reader:
-        if len(row) != len(header):
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        missing = [name for name in columns if name not in header]
+        if missing:
             raise InputError(
-                f"{len(row)} cells, expected {len(header)}",
+                f"no column {', '.join(missing)} (found: {', '.join(header) or 'an empty file'})",
                 file=path,
-                where=f"line {reader.line_num}",
+                where="line 1",
             )
-        rows.append(dict(zip(header, row, strict=True)))
+        rows = []
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise InputError(
+                    f"{len(row)} cells, expected {len(header)}",
+                    file=path,
+                    where=f"line {reader.line_num}",
+                )
+            rows.append((reader.line_num, dict(zip(header, row, strict=True))))
+    except csv.Error as error:
+        raise InputError(
+            f"not a CSV row ({error})", file=path, where=f"line {reader.line_num}"
+        ) from None
     return rows
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of :func:`read_rows` without their line numbers."""
+    return [row for _, row in read_rows(path, columns)]

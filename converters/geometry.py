@@ -61,7 +61,8 @@ def polygon_area_centroid(points: Sequence[Point]) -> tuple[float, Point]:
     """Area in px² and centroid of a closed polygon, by the shoelace formula.
 
     A polygon without area (a line, or all points the same) has area 0 and the mean of its
-    points as centroid.
+    points as centroid. One that crosses itself has loops that cancel: where that carries the
+    centroid out of the points' box, it is their mean too.
     """
     x0, y0 = points[0]  # relative to a vertex: slide coordinates are large and squares cancel
     twice, cx, cy = 0.0, 0.0, 0.0
@@ -72,10 +73,13 @@ def polygon_area_centroid(points: Sequence[Point]) -> tuple[float, Point]:
         cx += (ax + bx) * cross
         cy += (ay + by) * cross
     left, top, right, bottom = points_box(points)
+    n = len(points)
+    mean = (sum(p[0] for p in points) / n, sum(p[1] for p in points) / n)
     if abs(twice) <= 1e-9 * max((right - left) * (bottom - top), 1e-300):
-        n = len(points)
-        return 0.0, (sum(p[0] for p in points) / n, sum(p[1] for p in points) / n)
-    return abs(twice) / 2, (x0 + cx / (3 * twice), y0 + cy / (3 * twice))
+        return 0.0, mean
+    x, y = x0 + cx / (3 * twice), y0 + cy / (3 * twice)
+    inside = left <= x <= right and top <= y <= bottom
+    return abs(twice) / 2, (x, y) if inside else mean
 
 
 def square_um(center: Point, radius_um: float, mpp: tuple[float, float]) -> Box:

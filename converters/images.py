@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import tifffile
 from PIL import Image
@@ -20,13 +23,44 @@ _UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF ResolutionUnit: inch, centimetre
 
 # The limit guards servers against decompression bombs; frames of whole-slide size are normal here.
 Image.MAX_IMAGE_PIXELS = None
+# A damaged file is told by our one line; what these two add on stderr is noise.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def find_files(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files below ``root`` with one of ``suffixes``, sorted, hidden and temporary ones left out."""
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():
-            yield path
+    """Files below ``root`` with one of ``suffixes``, sorted; hidden files and folders left out.
+
+    Links to folders are followed, each folder once, so that a loop of links ends.
+
+    Raises
+    ------
+    OSError
+        A folder may not be listed: its files would be missing silently.
+    """
+    yield from sorted(
+        path for path in _walk(root) if path.suffix.lower() in suffixes and path.is_file()
+    )
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    def stop(error: OSError) -> None:
+        raise error
+
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, onerror=stop, followlinks=True):
+        state = Path(folder).stat()
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def open_image(file: Path | BinaryIO) -> Image.Image:
+    """Pillow's image with its header read, the pixels not yet; of any size, and quietly."""
+    return Image.open(file)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -38,13 +72,11 @@ def image_size(path: Path) -> tuple[int, int]:
         The file is not an image or its header is damaged.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return image.size
-    except Exception as error:  # Pillow raises many kinds for damaged files
+        with open_image(path) as image:
+            return image.size
+    except Exception:  # Pillow raises many kinds for damaged files
         raise InputError(
-            f"not a readable image ({type(error).__name__})",
+            "not a readable image (damaged, or not an image)",
             file=path,
             fix="export or download it again",
         ) from None
@@ -70,7 +102,7 @@ def image_mpp(path: Path) -> tuple[float, float] | None:
                 unit * tags[name].value[1] / tags[name].value[0]
                 for name in ("XResolution", "YResolution")
             )
-    except (KeyError, ZeroDivisionError, ValueError, tifffile.TiffFileError, OSError):
+    except Exception:  # damaged tags; whether the image itself is readable shows elsewhere
         return None
     low, high = PLAUSIBLE_MPP
     return (x, y) if low <= x <= high and low <= y <= high else None

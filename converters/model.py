@@ -90,18 +90,28 @@ class Drop:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An image that is no part of the set, and why."""
+
+    file: str
+    reason: str
+    detail: str
+
+
 @dataclass(slots=True)
 class AnnotationSet:
     """What a reader found: images, annotations, and what it could not use.
 
     ``read`` counts every annotation met in the files, so that
-    ``read == len(annotations) + len(dropped)`` holds after every step.
+    ``read == len(annotations) + len(dropped)`` holds after every step. A file that cannot be read
+    at all counts as one, since nobody knows how many it holds.
     """
 
     images: list[ImageInfo] = field(default_factory=list)
     annotations: list[Annotation] = field(default_factory=list)
     dropped: list[Drop] = field(default_factory=list)
-    unlabelled_images: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     @property
     def read(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from converters.errors import InputError, MissingMppError
+from converters.errors import MissingMppError, OptionError
 from converters.images import image_mpp
 from converters.model import ImageInfo
 from converters.presets import Preset
@@ -21,7 +21,7 @@ def parse_mpp(text: str, option: str = "--mpp") -> Mpp:
 
     Raises
     ------
-    InputError
+    OptionError
         Not one or two numbers in a light microscope's range (0.01 to 50).
     """
     try:
@@ -29,7 +29,7 @@ def parse_mpp(text: str, option: str = "--mpp") -> Mpp:
     except ValueError:
         values = []
     if len(values) not in (1, 2) or not all(0.01 <= value <= 50 for value in values):
-        raise InputError(
+        raise OptionError(
             f"{option} {text!r}: expected µm per pixel (0.01 to 50) as one number, or two as FX,FY"
         )
     return (values[0], values[-1])
@@ -49,32 +49,24 @@ def resolve_mpp(
 ) -> list[ImageInfo]:
     """Give every image its µm/px along the chain option, metadata, preset.
 
-    A contradiction is said once, by ``note``; the option wins over the file, the file over the
-    preset.
+    A contradiction is said once, by ``note``, however many images it holds for; the option wins
+    over the file, the file over the preset.
 
     Raises
     ------
     MissingMppError
         An image for which none of the three knows a value.
     """
-    resolved, said = [], set[str]()
-
-    def say(message: str) -> None:
-        if message not in said:
-            said.add(message)
-            note(message)
-
+    resolved: list[ImageInfo] = []
+    contradicted: list[str] = []
     for image in images:
         known = image.mpp or image_mpp(image.path)
         default = _of_preset(preset, image.scanner)
-        if option and known and differ(option, known):
-            say(f"--mpp {_text(option)} is used; the images themselves say {_text(known)}")
-        if not option and known and default and differ(known, default):
-            say(
-                f"{image.path.name} says {_text(known)} µm/px, preset {preset and preset.name} "
-                f"{_text(default)}; the image's own is used (--mpp states another)"
-            )
         mpp = option or known or default
+        other = known if option else default
+        if known and other and mpp and differ(mpp, other):
+            whose = "it says" if option else f"preset {preset and preset.name} says"
+            contradicted.append(f"{image.path.name}: {_text(mpp)} is used, {whose} {_text(other)}")
         if mpp is None:
             raise MissingMppError(
                 "no µm/px: not in the image, and no preset knows it",
@@ -82,6 +74,12 @@ def resolve_mpp(
                 fix="state it by --mpp F (µm per pixel), for example --mpp 0.25",
             )
         resolved.append(replace(image, mpp=mpp))
+    if contradicted:
+        why = "--mpp wins over the image" if option else "the image wins over the preset"
+        note(
+            f"µm/px differ on {len(contradicted)} of {len(images)} images, {why} "
+            f"({contradicted[0]})"
+        )
     return resolved
 
 

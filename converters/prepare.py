@@ -89,7 +89,7 @@ def _filter(found: AnnotationSet, verdict: _Verdict) -> AnnotationSet:
 def _selects(selection: Selection) -> _Verdict:
     def verdict(item: Annotation) -> tuple[str, str] | None:
         if item.label not in selection.labels:
-            return "label", f"class {item.label}, asked for {', '.join(selection.labels)}"
+            return "label", f"class {item.label:.60}, asked for {', '.join(selection.labels)}"
         if (
             selection.min_confidence is not None
             and item.label == "mitosis"
@@ -175,30 +175,38 @@ def rescale(found: AnnotationSet, at_mpp: float) -> AnnotationSet:
     """Bring images and annotations to ``at_mpp`` µm/px on both axes.
 
     The new size is rounded to whole pixels, and coordinates are scaled by the size ratio that
-    results, so that they stay exactly on the resampled pixels.
+    results, so that they stay exactly on the resampled pixels. It comes after :func:`prepare`,
+    whose thresholds are in the pixels of the files.
     """
-    scaled: dict[str, tuple[ImageInfo, float, float]] = {}
+    old = {image.source: image for image in found.images}
+    new: dict[str, ImageInfo] = {}
     for image in found.images:
         if image.mpp is None:
             raise ValueError(f"{image.source} has no µm/px; resolve_mpp comes first")
         width = max(1, round(image.width * image.mpp[0] / at_mpp))
         height = max(1, round(image.height * image.mpp[1] / at_mpp))
-        info = replace(image, width=width, height=height, mpp=(at_mpp, at_mpp))
-        scaled[image.source] = (info, width / image.width, height / image.height)
+        new[image.source] = replace(image, width=width, height=height, mpp=(at_mpp, at_mpp))
 
     def moved(item: Annotation) -> Annotation:
-        _, sx, sy = scaled[item.source]
-        box = item.box
+        before, after = old[item.source], new[item.source]
+
+        def across(x: float) -> float:  # product first: the old edge lands on the new one exactly
+            return x * after.width / before.width
+
+        def down(y: float) -> float:
+            return y * after.height / before.height
+
+        left, top, right, bottom = item.box or (item.x, item.y, item.x, item.y)
         return replace(
             item,
-            x=item.x * sx,
-            y=item.y * sy,
-            box=box and (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy),
-            area=None if item.area is None else item.area * sx * sy,
+            x=across(item.x),
+            y=down(item.y),
+            box=item.box and (across(left), down(top), across(right), down(bottom)),
+            area=None if item.area is None else down(across(item.area)),
         )
 
     return replace(
         found,
-        images=[info for info, _, _ in scaled.values()],
+        images=list(new.values()),
         annotations=[moved(item) for item in found.annotations],
     )

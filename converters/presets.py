@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from converters.errors import InputError
+from converters.errors import OptionError
 
 _HERE = Path(__file__).resolve().parent
 _FOLDERS = (_HERE / "data_yaml", _HERE.parent / "data_yaml")  # installed wheel, checkout
@@ -47,11 +47,11 @@ def load_preset(name: str) -> Preset:
 
     Raises
     ------
-    InputError
+    OptionError
         No such preset; the known ones are named.
     """
     if name not in preset_names():
-        raise InputError(f"--preset {name!r} is not known (known: {', '.join(preset_names())})")
+        raise OptionError(f"--preset {name!r} is not known (known: {', '.join(preset_names())})")
     path = preset_folder() / f"{name}.yaml"
     facts: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return Preset(

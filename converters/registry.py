@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters import atypia14, cadd4mbc
-from converters.errors import InputError
+from converters.errors import OptionError
 from converters.model import AnnotationSet
 from converters.reading import ReadOptions
 
@@ -52,11 +52,11 @@ def get_reader(name: str) -> Reader:
 
     Raises
     ------
-    InputError
+    OptionError
         No such format, or it cannot be read.
     """
     entry = FORMATS.get(name)
     if entry is None or entry.read is None:
         names = ", ".join(key for key, value in FORMATS.items() if value.read)
-        raise InputError(f"--from {name!r} is not a format that can be read (known: {names})")
+        raise OptionError(f"--from {name!r} is not a format that can be read (known: {names})")
     return entry.read

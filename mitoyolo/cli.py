@@ -7,14 +7,14 @@ a command imports what it needs when it runs.
 from __future__ import annotations
 
 import errno
-import os
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from converters.errors import InputError, MitoyoloError
+from converters.errors import MitoyoloError
 
 app = typer.Typer(
     name="mitoyolo",
@@ -35,24 +35,35 @@ Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 
 def main() -> None:
-    """Run the program; every foreseen error is one line on stderr and exit 1."""
+    """Run the program; every foreseen error is one line on stderr, exit 2 for a wrong call, 1 for
+    bad input."""
     try:
         app()
     except (MitoyoloError, OSError) as error:
         if "--debug" in sys.argv:
             raise
         print(f"mitoyolo: {_one_line(error)}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("mitoyolo: interrupted; the same call continues", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(getattr(error, "exit_code", 1))
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            again = (
+                "--overwrite starts again"
+                if "train" in sys.argv[1:2]
+                else "the same call continues"
+            )
+            print(f"mitoyolo: interrupted; {again}", file=sys.stderr)
+        raise
+
+
+INTERRUPTED = 130
+"""The exit code that Typer makes of Ctrl-C."""
 
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, MitoyoloError):
         place = f"{error.filename}: " if error.filename else ""
         hint = "; free some space, then repeat the call" if error.errno == errno.ENOSPC else ""
-        return f"{place}{error.strerror or error}{hint}"
+        return " ".join(f"{place}{error.strerror or error}{hint}".split())
     return " ".join(str(error).split())
 
 
@@ -119,7 +130,7 @@ def convert(
         "ellipse"
     ),
     min_area: Annotated[
-        float | None, typer.Option(metavar="PX2", min=0, help="Drop smaller shapes.")
+        float | None, typer.Option(metavar="PX2", min=0, help="Drop smaller shapes (input px²).")
     ] = None,
     min_confidence: Annotated[
         float | None, typer.Option(help="Drop mitoses of less confidence.")
@@ -167,6 +178,11 @@ def convert(
     _one_of("--unlabelled", unlabelled, UNLABELLED)
     _one_of("--bad", bad, BAD)
     _one_of("--tile-format", tile_format, ("png", "jpg"))
+    _finite("--at-mpp", at_mpp)
+    _finite("--radius-um", radius_um)
+    _finite("--min-area", min_area)
+    _finite("--min-confidence", min_confidence)
+    _finite("--background", background)
     wanted = tuple(dict.fromkeys(part.strip() for part in labels.split(",")))
     for label in wanted:
         _one_of("--labels", label, LABELS)
@@ -254,9 +270,12 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, or a GPU's number.")] = "cpu",
     seed: Seed = 0,
     project: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="The run's folder; else the model's name.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The run's folder; else the model's name.")
+    ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any Ultralytics setting.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any Ultralytics setting."),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -285,6 +304,152 @@ def train(
     print(best)
 
 
+@app.command(
+    epilog="Example: mitoyolo val --data data/atypia/dataset.yaml "
+    "--weights runs/yolov5n/weights/best.pt --split test --protocol atypia14"
+)
+def val(
+    data: Annotated[Path, typer.Option(help="dataset.yaml of a dataset folder.")],
+    weights: Annotated[Path, typer.Option(help="best.pt of a run.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    protocol: Annotated[
+        str | None, typer.Option(help="Rule of counting; else the dataset's own.")
+    ] = None,
+    threshold: Annotated[
+        str, typer.Option(metavar="auto|F", help="auto: as chosen on the validation split.")
+    ] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder; else val-SPLIT in the run.")] = None,
+    mpp: Annotated[
+        str | None, typer.Option(metavar="F[,FY]", help="µm/px of the data; wins over its own.")
+    ] = None,
+    imgsz: Annotated[int | None, typer.Option(min=32, help="Else as trained.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a GPU's number.")] = "cpu",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Score weights on a split: F1, precision and recall on whole source images."""
+    _begin(quiet)
+    from converters.mpp import parse_mpp
+    from mitoyolo.split import SPLITS
+    from mitoyolo.val import summary_line
+    from mitoyolo.val import val as run
+
+    _one_of("--split", split, SPLITS)
+    metrics = run(
+        data,
+        weights,
+        split=split,
+        protocol=protocol,
+        threshold=None if threshold == "auto" else _share("--threshold", threshold),
+        out=out,
+        mpp=parse_mpp(mpp) if mpp else None,
+        imgsz=imgsz,
+        device=device,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    print(summary_line(metrics))
+
+
+@app.command(
+    epilog="Example: mitoyolo detect frames --weights runs/yolov5n/weights/best.pt "
+    "--out detections --mpp 0.2455"
+)
+def detect(
+    src: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
+    weights: Annotated[Path, typer.Option(help="best.pt of a run.")],
+    out: Annotated[Path, typer.Option(help="A folder an image is written into it.")],
+    mpp: Annotated[
+        str | None, typer.Option(metavar="F[,FY]", help="µm/px of the images; wins over the file.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Else as chosen on the validation split.")
+    ] = None,
+    tile: Annotated[int | None, typer.Option(min=32, help="px; else as trained.")] = None,
+    overlap: Annotated[int | None, typer.Option(min=0, help="px; else as trained.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a GPU's number.")] = "cpu",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find mitoses in images: tables, QuPath GeoJSON, overlay with red dots, report."""
+    _begin(quiet)
+    from converters.mpp import parse_mpp
+    from mitoyolo.detect import DetectOptions
+    from mitoyolo.detect import detect as run
+
+    options = DetectOptions(
+        mpp=parse_mpp(mpp) if mpp else None,
+        threshold=threshold,
+        tile=tile,
+        overlap=overlap,
+        device=device,
+    )
+    for folder in run(src, weights, out, options, overwrite=overwrite):
+        print(folder)
+
+
+@app.command(epilog="Example: mitoyolo demo example --seed 0 --cases 8 --tiles 20 --size 500")
+def demo(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    cases: Annotated[int, typer.Option(min=1, help="Slides, each in its own stain.")] = 8,
+    tiles: Annotated[int, typer.Option(min=1, help="Tiles a slide.")] = 20,
+    size: Annotated[int, typer.Option(min=128, help="px of a tile's side.")] = 500,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Render the built-in example: H&E-like tiles with annotations in two formats."""
+    _begin(quiet)
+    from mitoyolo.demo import demo as run
+
+    run(out, seed=seed, cases=cases, tiles=tiles, size=size, overwrite=overwrite)
+
+
+@app.command(epilog="Example: mitoyolo report runs/yolov5n --out runs/report.html")
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder with its val-SPLIT.")],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    split: Annotated[str, typer.Option(help="Which validation to show.")] = "test",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """One page over a run: tiles, labels, training curves, scores, detections over truth."""
+    _begin(quiet)
+    from mitoyolo.report.pipeline import write_pipeline_report
+
+    write_pipeline_report(run, out, split=split)
+    print(out)
+
+
+@app.command(epilog="Example: mitoyolo doctor")
+def doctor(debug: Debug = False) -> None:
+    """Versions, devices, weights found, and what is missing."""
+    from mitoyolo.doctor import findings
+
+    for name, value in findings():
+        print(f"{name:<20} {value}")
+
+
+def _share(option: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"{text!r} is not a number from 0 to 1", param_hint=option)
+    return value
+
+
+def _finite(option: str, value: float | None) -> None:
+    """Refuse NaN, which passes every range check, and infinity."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number", param_hint=option)
+
+
 def _settings(pairs: list[str]) -> dict[str, object]:
     """`key=value` pairs, the value read as YAML."""
     import yaml
@@ -300,6 +465,4 @@ def _settings(pairs: list[str]) -> dict[str, object]:
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise typer.BadParameter(
-            f"{value!r} is not one of {', '.join(known)}", param_hint=option
-        )
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}", param_hint=option)

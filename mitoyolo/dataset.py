@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from converters.errors import InputError
-from converters.files import read_csv, read_text, write_csv, write_json, write_text
+from converters.files import read_rows, read_text, write_csv, write_json, write_text
 from converters.model import LABELS, Annotation, Drop
 from converters.reading import number
 from mitoyolo.split import SPLITS
@@ -27,11 +27,22 @@ ANNOTATIONS = "annotations.csv"
 DROPPED = "dropped.csv"
 REPORT = "report.json"
 
-MANIFEST_COLUMNS = (
-    "tile source case split x y width height mpp_x mpp_y scanner tumour".split()
-)
-ANNOTATION_COLUMNS = "source case label x y width height confidence kind".split()
-DROPPED_COLUMNS = "file where reason detail".split()
+MANIFEST_COLUMNS = [
+    "tile",
+    "source",
+    "case",
+    "split",
+    "x",
+    "y",
+    "width",
+    "height",
+    "mpp_x",
+    "mpp_y",
+    "scanner",
+    "tumour",
+]
+ANNOTATION_COLUMNS = ["source", "case", "label", "x", "y", "width", "height", "confidence", "kind"]
+DROPPED_COLUMNS = ["file", "where", "reason", "detail"]
 
 Box = tuple[float, float, float, float]
 
@@ -100,7 +111,8 @@ def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]
     labels : sequence of str
         Classes in use.
     """
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, item in enumerate(items, 1):
         images.append(
             {
@@ -294,14 +306,26 @@ def open_dataset(path: Path) -> Dataset:
             file=index,
             fix="use a folder written by `mitoyolo convert`",
         )
+    _check_block(block, index)
     return Dataset(root, block, tuple(_tiles(root)), tuple(_truths(root)))
+
+
+def _check_block(block: dict[str, Any], index: Path) -> None:
+    mpp, labels = block["mpp"], block["labels"]
+    if not isinstance(mpp, list) or len(mpp) != 2:
+        raise InputError(f"`mpp` is {mpp!r:.60}, expected [x, y]", file=index)
+    for value in (*mpp, block["radius_um"]):
+        if number(value, index, "`mpp` and `radius_um`") <= 0:
+            raise InputError(f"{value} is not above 0", file=index, where="`mpp`, `radius_um`")
+    if not isinstance(labels, list) or not labels or any(name not in LABELS for name in labels):
+        raise InputError(f"`labels` are {labels!r:.60}, expected {list(LABELS)}", file=index)
 
 
 def _tiles(root: Path) -> list[Tile]:
     file = root / MANIFEST
     tiles = []
-    for i, row in enumerate(read_csv(file, MANIFEST_COLUMNS), 2):
-        where = f"line {i}"
+    for line, row in read_rows(file, MANIFEST_COLUMNS):
+        where = f"line {line}"
         x, y, width, height = (
             int(number(row[key], file, f"{where}, {key}")) for key in ("x", "y", "width", "height")
         )
@@ -321,9 +345,9 @@ def _tiles(root: Path) -> list[Tile]:
 def _truths(root: Path) -> list[Truth]:
     file = root / ANNOTATIONS
     truths = []
-    for i, row in enumerate(read_csv(file, ANNOTATION_COLUMNS), 2):
+    for line, row in read_rows(file, ANNOTATION_COLUMNS):
         x, y, width, height = (
-            number(row[key], file, f"line {i}, {key}") for key in ("x", "y", "width", "height")
+            number(row[key], file, f"line {line}, {key}") for key in ("x", "y", "width", "height")
         )
         truths.append(Truth(row["source"], row["case"], row["label"], x, y, width, height))
     return truths

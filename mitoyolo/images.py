@@ -1,7 +1,9 @@
-"""Images as RGB arrays, decoded and encoded by OpenCV."""
+"""Images as RGB arrays: decoded strictly, since a damaged file must not pass as tissue."""
 
 from __future__ import annotations
 
+import io
+import zlib
 from pathlib import Path
 
 import cv2
@@ -10,11 +12,15 @@ from numpy.typing import NDArray
 
 from converters.errors import InputError
 from converters.files import write_bytes
+from converters.images import open_image
 
 RGB = NDArray[np.uint8]
 """An image of shape (height, width, 3), 8 bits a channel, red first."""
 
 JPEG_QUALITY = 95
+
+# OpenCV logs what it cannot read on stderr; our own error says it in one line.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def read_rgb(path: Path) -> RGB:
@@ -23,28 +29,82 @@ def read_rgb(path: Path) -> RGB:
     Raises
     ------
     InputError
-        The file is missing, damaged, grey or of more than 8 bits: stained tissue is 8-bit
-        colour, and anything else here is a mask or the wrong file.
+        The file is missing, damaged or cut off, grey or of more than 8 bits: stained tissue is
+        8-bit colour, and anything else here is a mask or the wrong file.
     """
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", file=path) from None
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    try:
+        _check_whole(data)
+        image = _decode_tiff(data) if data[:4] in _TIFF else _decode(data)
+    except _Damaged as error:
+        raise InputError(
+            f"not a readable image ({error})", file=path, fix="export or download it again"
+        ) from None
+    except _NotColour as error:
+        raise InputError(
+            f"{error}, expected 8-bit RGB", file=path, fix="convert it to 8-bit colour"
+        ) from None
+    return image
+
+
+class _Damaged(Exception):
+    """The file is no image, or not whole."""
+
+
+class _NotColour(Exception):
+    """Grey, or more than 8 bits."""
+
+
+_PNG, _JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _check_whole(data: bytes) -> None:
+    """Find a cut or altered file by its container: decoders may fill what is missing with grey."""
+    if data.startswith(_JPEG_START):
+        # start of scan and end of image: neither code occurs within the coded pixels
+        if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+            raise _Damaged("the JPEG is cut off")
+    elif data.startswith(_PNG):
+        at, kind = len(_PNG), b""
+        while kind != b"IEND":
+            length = int.from_bytes(data[at : at + 4], "big")
+            kind, end = data[at + 4 : at + 8], at + 8 + length
+            if end + 4 > len(data):
+                raise _Damaged("the PNG is cut off")
+            if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+                raise _Damaged(f"wrong checksum in the PNG at byte {at}")
+            at = end + 4
+
+
+def _decode(data: bytes) -> RGB:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error as error:
+        raise _Damaged(error.err) from None
     if image is None:
-        raise InputError(
-            "not a readable image (damaged, or not an image)",
-            file=path,
-            fix="export or download it again",
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] < 3:
-        channels = 1 if image.ndim == 2 else image.shape[2]
-        raise InputError(
-            f"{image.dtype} with {channels} channel(s), expected 8-bit RGB",
-            file=path,
-            fix="convert it to 8-bit colour",
-        )
-    return cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2RGB)
+        raise _Damaged("damaged, or not an image")
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if image.dtype != np.uint8 or channels < 3:
+        raise _NotColour(f"{image.dtype} with {channels} channel(s)")
+    return np.asarray(cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _decode_tiff(data: bytes) -> RGB:
+    """The first page, by Pillow: OpenCV goes on past a damaged strip."""
+    try:
+        with open_image(io.BytesIO(data)) as image:
+            bits = max(np.atleast_1d(getattr(image, "tag_v2", {}).get(258, 8)))
+            if bits > 8 or image.mode not in ("RGB", "RGBA", "RGBX", "YCbCr", "P"):
+                raise _NotColour(f"{bits} bits, mode {image.mode}")
+            return np.array(image.convert("RGB"))
+    except _NotColour:
+        raise
+    except Exception:  # Pillow raises many kinds for damaged files
+        raise _Damaged("the TIFF is damaged or cut off") from None
 
 
 def write_rgb(path: Path, image: RGB) -> None:
@@ -70,3 +130,10 @@ _JPEG = [
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 ]
+
+
+def resize(image: RGB, width: int, height: int) -> RGB:
+    """Resample to ``width`` x ``height`` pixels: by area where it shrinks, else by cubic."""
+    shrinks = width * height < image.shape[0] * image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import InputError
-from converters.files import read_json, write_json
+from converters.files import PART, read_json, write_json
 from mitoyolo import __version__
 
 RUN_FILE = "run.json"
@@ -82,6 +82,8 @@ def open_job(
         Another process holds the folder; it belongs to another call; or it holds files that no
         job of ours made.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file, expected a folder to write", file=out)
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
         _claim(out, command, arguments, index, overwrite, resumable)
@@ -111,12 +113,11 @@ def _claim(
     overwrite: bool,
     resumable: bool,
 ) -> None:
-    for leftover in out.rglob(".part-*"):  # of a killed run; the lock says that nobody writes
-        leftover.unlink(missing_ok=True)
-    if not any(out.iterdir()):
-        return
     run_file = out / RUN_FILE
     if not run_file.exists():
+        if all(entry.name.startswith(PART) for entry in out.iterdir()):
+            _sweep(out)  # empty, or killed while it wrote its first file
+            return
         raise InputError(
             f"the folder is not empty and has no {RUN_FILE}, so it is not ours to write",
             file=out,
@@ -125,10 +126,11 @@ def _claim(
     if overwrite:
         _empty(out)
         return
-    owner = read_json(run_file)
+    owner = _owner(run_file)
     finished = (out / index).exists()
     same = owner.get("command") == command and owner.get("arguments") == arguments
     if same and (finished or resumable):
+        _sweep(out)
         return
     if same:
         raise InputError(
@@ -144,10 +146,21 @@ def _claim(
     )
 
 
+def _owner(run_file: Path) -> dict[str, Any]:
+    try:
+        owner = read_json(run_file)
+    except InputError:
+        owner = None
+    if not isinstance(owner, dict):
+        raise InputError("is damaged", file=run_file, fix="give a new folder, or add --overwrite")
+    return owner
+
+
 def _difference(owner: dict[str, Any], command: str, arguments: dict[str, Any]) -> str:
     if owner.get("command") != command:
         return f"and this is `{command}`"
-    before = owner.get("arguments") or {}
+    before = owner.get("arguments")
+    before = before if isinstance(before, dict) else {}
     names = [
         name
         for name in sorted(before.keys() | arguments.keys())
@@ -156,9 +169,21 @@ def _difference(owner: dict[str, Any], command: str, arguments: dict[str, Any]) 
     return f"with another {', '.join(names)}"
 
 
+def _sweep(out: Path) -> None:
+    """Remove what a killed run was writing; the lock says that nobody writes now."""
+    for leftover in out.rglob(f"{PART}*"):
+        leftover.unlink(missing_ok=True)
+
+
 def _empty(out: Path) -> None:
-    for entry in out.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
+    """Remove everything: the index among the files first, so that a half-emptied folder is an
+    unfinished one, and ``run.json`` last, so that it stays ours."""
+
+    def turn(entry: Path) -> tuple[bool, bool]:
+        return (entry.name == RUN_FILE, entry.is_dir() and not entry.is_symlink())
+
+    for entry in sorted(out.iterdir(), key=turn):
+        if turn(entry)[1]:
             shutil.rmtree(entry)
         else:
             entry.unlink()
@@ -183,11 +208,12 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """A short hash of the files' names, sizes and times: has the input changed since?"""
+    """A short hash of the files' absolute names, sizes and times: has the input changed since?"""
     digest = hashlib.sha256()
     for path in paths:
         state = path.stat()
-        digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+        line = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\n"
+        digest.update(os.fsencode(line))
     return digest.hexdigest()[:16]
 
 

@@ -80,7 +80,9 @@ class Bar:
             self._progress.update(self._task, extra=extra)  # type: ignore[arg-type]
 
 
-def track(items: Iterable[T], description: str, *, unit: str, total: int) -> Iterator[T]:
+def track(
+    items: Iterable[T], description: str, *, unit: str, total: int | None = None
+) -> Iterator[T]:
     """Yield ``items`` with a bar over them."""
     with bar(description, unit=unit, total=total) as handle:
         for item in items:

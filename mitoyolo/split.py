@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from converters.errors import InputError
-from converters.files import read_csv
+from converters.errors import InputError, OptionError
+from converters.files import read_rows
 from converters.model import ImageInfo
 
 SPLITS = ("train", "val", "test")
@@ -20,24 +20,23 @@ def parse_shares(text: str) -> tuple[float, float, float]:
 
     Raises
     ------
-    InputError
+    OptionError
         Not three non-negative numbers with sum 1.
     """
     try:
         shares = [float(part) for part in text.split(",")]
     except ValueError:
         shares = []
-    if len(shares) != 3 or min(shares, default=-1) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise InputError(
+    whole = abs(sum(shares) - 1) <= 1e-6
+    if len(shares) != 3 or not all(0 <= share <= 1 for share in shares) or not whole:
+        raise OptionError(
             f"--split {text!r}: expected three shares of train, val and test with sum 1",
             fix="for example --split 0.8,0.1,0.1",
         )
     return (shares[0], shares[1], shares[2])
 
 
-def split_groups(
-    mitoses: Mapping[str, int], shares: Sequence[float], seed: int
-) -> dict[str, str]:
+def split_groups(mitoses: Mapping[str, int], shares: Sequence[float], seed: int) -> dict[str, str]:
     """Deal groups (cases or images) to the splits so that each gets its share of the mitoses.
 
     The groups come in falling order of mitoses, ties shuffled by ``seed``; each goes to the split
@@ -68,9 +67,7 @@ def split_groups(
     for i, group in enumerate(groups):
         empty = [name for name, _ in wanted if not members[name]]
         must_fill = empty and len(groups) - i <= len(empty)
-        open_to = [
-            (name, share) for name, share in wanted if not must_fill or name in empty
-        ]
+        open_to = [(name, share) for name, share in wanted if not must_fill or name in empty]
         name = max(
             open_to,
             # mitoses first; among groups without any, the share of groups
@@ -93,23 +90,21 @@ def split_from_file(path: Path, images: Sequence[ImageInfo]) -> dict[str, str]:
     InputError
         A split is not train, val or test; a name stands twice; an image is not in the file.
     """
-    rows = read_csv(path, ("split",))
+    rows = read_rows(path, ("split",))
     if not rows:
         raise InputError("no rows below the header", file=path)
-    key = next((name for name in ("source", "case") if name in rows[0]), None)
+    key = next((name for name in ("source", "case") if name in rows[0][1]), None)
     if key is None:
         raise InputError("expected the columns case,split or source,split", file=path)
     wanted: dict[str, str] = {}
-    for i, row in enumerate(rows, 2):
+    for line, row in rows:
         name, split = row[key].strip(), row["split"].strip()
         if split not in SPLITS:
             raise InputError(
-                f"split {split!r}, expected train, val or test", file=path, where=f"line {i}"
+                f"split {split!r}, expected train, val or test", file=path, where=f"line {line}"
             )
         if wanted.setdefault(name, split) != split:
-            raise InputError(
-                f"{key} {name} stands in two splits", file=path, where=f"line {i}"
-            )
+            raise InputError(f"{key} {name} stands in two splits", file=path, where=f"line {line}")
     by_source = {image.source: getattr(image, key) for image in images}
     missing = sorted({name for name in by_source.values() if name not in wanted})
     if missing:

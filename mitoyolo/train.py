@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from converters.errors import InputError
+from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo.curves import draw_curves
 from mitoyolo.dataset import Dataset, open_dataset
+from mitoyolo.detectors.base import check_device
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.evaluation.protocols import get_protocol
@@ -19,6 +20,7 @@ from mitoyolo.jobs import open_job, versions
 from mitoyolo.progress import bar, note
 
 INDEX = "summary.json"
+START = Path("weights", "start.pt")
 MODELS = ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
 DEFAULT_OVERLAP = 64
 
@@ -77,11 +79,16 @@ def train(data: Path, run: Path, options: TrainOptions, *, overwrite: bool = Fal
         The data cannot be trained on, or the weights do not fit.
     """
     if options.model not in MODELS:
-        raise InputError(f"--model {options.model!r} is not known (known: {', '.join(MODELS)})")
+        raise OptionError(f"--model {options.model!r} is not known (known: {', '.join(MODELS)})")
     dataset = open_dataset(data)
     _check(dataset)
     weights = find_weights(options.weights, options.model)
-    _check_device(options.device)
+    check_device(options.device)
+    from mitoyolo.detectors.yolo import start_model, write_start  # torch, only when it is used
+    from mitoyolo.detectors.yolo_train import recipe
+
+    settings = recipe(options.settings)
+    model = start_model(options.model, weights, dataset.labels, options.seed)
     best = run / "weights" / "best.pt"
     imgsz = options.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
     imgsz = -(-imgsz // 32) * 32
@@ -98,7 +105,12 @@ def train(data: Path, run: Path, options: TrainOptions, *, overwrite: bool = Fal
         if job.finished:
             note(f"{run} is finished already; nothing to do")
             return best
-        summary = _train(dataset, weights, run, imgsz, options)
+        write_start(run / START, model)
+        note(
+            f"training {options.model} from {weights or 'scratch'} on "
+            f"{len(dataset.of_split('train'))} tiles, {options.epochs} epochs at {imgsz} px"
+        )
+        summary = _train(dataset, run, imgsz, settings, options)
         job.facts.update(
             seed=options.seed,
             device=options.device,
@@ -111,24 +123,15 @@ def train(data: Path, run: Path, options: TrainOptions, *, overwrite: bool = Fal
 
 
 def _train(
-    dataset: Dataset, weights: Path | None, run: Path, imgsz: int, options: TrainOptions
+    dataset: Dataset, run: Path, imgsz: int, settings: dict[str, Any], options: TrainOptions
 ) -> dict[str, Any]:
-    from mitoyolo.detectors.yolo import start_model, write_start  # torch, only when it is used
-    from mitoyolo.detectors.yolo_train import finish, recipe, train_yolo
+    from mitoyolo.detectors.yolo_train import finish, train_yolo
 
-    settings = recipe(options.settings)
-    start = run / "weights" / "start.pt"
-    write_start(start, start_model(options.model, weights, dataset.labels, options.seed))
     protocol = get_protocol(dataset.block["protocol"])
-    tiles = dataset.of_split("train")
-    note(
-        f"training {options.model} from {weights or 'scratch'} on {len(tiles)} tiles, "
-        f"{options.epochs} epochs at {imgsz} px"
-    )
-    batches = options.epochs * -(-len(tiles) // options.batch)
+    batches = options.epochs * -(-len(dataset.of_split("train")) // options.batch)
     with bar("training", unit="batches", total=batches) as progress:
         outcome = train_yolo(
-            start=start,
+            start=run / START,
             dataset=dataset,
             run=run,
             settings=settings,
@@ -154,9 +157,16 @@ def _train(
         threshold_from=f"val split, best F1, epoch {outcome.epoch}",
         versions=versions(),
     )
-    for name in ("last.pt", "best.pt"):
-        finish(run / "weights" / name, card)
-    draw_curves(run / "results.csv", run / "curves.png", title=f"{options.model}, {run.name}")
+    finish(run / "weights" / "best.pt", card)
+    finish(run / "weights" / "last.pt", card if outcome.epoch == outcome.epochs else _bare(card))
+    if outcome.batch != options.batch:
+        note(f"the batch was halved to {outcome.batch}, since the GPU's memory ran out")
+    draw_curves(
+        run / "results.csv",
+        run / "curves.png",
+        title=f"{options.model}, {run.name}",
+        rule=f"{protocol.name}, {protocol.radius_um:g} µm",
+    )
     f1 = "undefined" if outcome.f1 is None else f"{outcome.f1:.3f}"
     note(
         f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {f1} on the validation split at "
@@ -172,6 +182,7 @@ def _train(
         "protocol": protocol.name,
         "weights": "weights/best.pt",
         "measured": {
+            "batch": outcome.batch,
             "images_per_s": outcome.images_per_s,
             "own_code_s": outcome.clock.own,
             "validation_scoring_s": outcome.clock.scoring,
@@ -179,28 +190,26 @@ def _train(
     }
 
 
+def _bare(card: Card) -> Card:
+    """The card of other weights than those that the threshold was chosen for."""
+    return replace(card, threshold=None, threshold_from="none chosen")
+
+
 def _check(dataset: Dataset) -> None:
-    """Refuse data that would train nothing or choose nothing."""
-    tiles = dataset.of_split("train")
-    dataset.of_split("val")
-    sources = {tile.source for tile in tiles}
-    if not any(truth.source in sources for truth in dataset.truths):
-        raise InputError("no annotation in the train split", file=dataset.root)
+    """Refuse data that would train nothing; say so where it chooses nothing."""
+    if not _mitoses(dataset, "train"):
+        raise InputError(
+            "no mitosis in the train split", file=dataset.root, fix="convert with another split"
+        )
+    if not _mitoses(dataset, "val"):
+        note("warning: no mitosis in the val split, so no epoch is better than another")
     for tile in dataset.tiles:
         dataset.image_path(tile)
 
 
-def _check_device(device: str) -> None:
-    if device == "cpu":
-        return
-    import torch
-
-    known = [str(i) for i in range(torch.cuda.device_count())]
-    if device not in known:
-        raise InputError(
-            f"--device {device}: no such GPU (found: {', '.join(known) or 'none'})",
-            fix="use --device cpu",
-        )
+def _mitoses(dataset: Dataset, split: str) -> int:
+    sources = {tile.source for tile in dataset.of_split(split)}
+    return sum(t.label == "mitosis" and t.source in sources for t in dataset.truths)
 
 
 def _tile_size(dataset: Dataset) -> int:

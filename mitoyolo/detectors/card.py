@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from converters.errors import InputError
@@ -56,10 +56,6 @@ class Card:
         """As plain lists, strings and numbers."""
         values = asdict(self)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
-
-    def with_threshold(self, threshold: float, source: str) -> Card:
-        """The same card with another threshold."""
-        return replace(self, threshold=threshold, threshold_from=source)
 
 
 def card_from_dict(values: dict[str, Any], file: object) -> Card:

@@ -1,6 +1,6 @@
-"""Ultralytics, imported so that it asks nothing of the network and leaves the user's home alone.
+"""Ultralytics, imported so that it asks nothing of the network and writes only where it is told.
 
-Import from here before anything of ``ultralytics``: its settings, its logging and its automatic
+Import this before anything of ``ultralytics``: its settings, its logging and its automatic
 installation are decided while it is imported.
 """
 
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from matplotlib import get_data_path
+
+from converters.files import write_bytes
 
 
 def _private_config() -> Path:
@@ -20,9 +22,10 @@ def _private_config() -> Path:
     folder = Path(tempfile.gettempdir()) / f"mitoyolo-ultralytics-{os.getuid()}"
     fonts = folder / "Ultralytics"
     fonts.mkdir(parents=True, exist_ok=True)
+    present = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"  # Matplotlib's own
     for name in ("Arial.ttf", "Arial.Unicode.ttf"):
         if not (fonts / name).exists():
-            shutil.copyfile(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", fonts / name)
+            write_bytes(fonts / name, present.read_bytes())
     return folder
 
 
@@ -32,6 +35,7 @@ os.environ["YOLO_CONFIG_DIR"] = str(_private_config())
 # Ultralytics would set 1 and leave the other cores idle on a CPU.
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
 
+import ultralytics.data.dataset  # noqa: E402
 import ultralytics.utils  # noqa: E402
 
 ultralytics.utils.LOGGER.setLevel(logging.ERROR)
@@ -42,3 +46,17 @@ ultralytics.utils.SETTINGS.update(
         if value is True  # sync, loggers, advertisements
     }
 )
+
+
+def _no_label_cache(path: Path) -> dict[str, Any]:
+    raise FileNotFoundError(path)
+
+
+def _keep_in_memory(prefix: str, path: Path, x: dict[str, Any], version: str) -> None:
+    x["version"] = version  # all that Ultralytics expects to have been done
+
+
+# Ultralytics would keep its reading of labels/ in the data set: a file that the data's owner did
+# not ask for, and a pickle, which runs code when it is opened. Reading anew takes seconds.
+ultralytics.data.dataset.load_dataset_cache_file = _no_label_cache
+ultralytics.data.dataset.save_dataset_cache_file = _keep_in_memory

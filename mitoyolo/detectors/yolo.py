@@ -7,8 +7,10 @@ head, so a classic checkpoint gives every tensor but the head's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, inf
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,7 +20,9 @@ from converters.files import write_with
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import Card, card_from_dict
 from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint
+from mitoyolo.detectors.failures import foreseen
 from mitoyolo.images import RGB
+from mitoyolo.inference.merge import Detections
 
 from ultralytics.nn.tasks import DetectionModel  # isort: skip
 from ultralytics.utils.nms import non_max_suppression  # isort: skip
@@ -31,12 +35,18 @@ CONFIDENCE = 0.001
 
 NMS_IOU = 0.7
 MAX_DETECTIONS = 300
+"""Both as Ultralytics validates."""
 
-Detections = NDArray[np.float64]
-"""Shape (n, 6): centre x, centre y, width, height in pixels of the tile, score, class."""
+HEADS = ("Detect", "v10Detect")
+"""Last layers whose boxes are upright."""
+
+STRIDE = 32
+"""Pixels of the input for a cell of the coarsest grid."""
 
 
-def start_model(name: str, weights: Path | None, classes: Sequence[str], seed: int) -> DetectionModel:
+def start_model(
+    name: str, weights: Path | None, classes: Sequence[str], seed: int
+) -> DetectionModel:
     """The model before its first step: pretrained tensors where they fit, a seeded rest.
 
     Parameters
@@ -65,7 +75,8 @@ def start_model(name: str, weights: Path | None, classes: Sequence[str], seed: i
 
 def _take_over(model: DetectionModel, checkpoint: Checkpoint, name: str) -> None:
     own = model.state_dict()
-    head = f"model.{len(model.model) - 1}."
+    last = max(int(key.split(".")[1]) for key in own)
+    head = f"model.{last}."
     fits = {
         key: value
         for key, value in checkpoint.tensors.items()
@@ -115,16 +126,18 @@ class YoloDetector:
         )
         self.classes = self.card.classes if self.card else checkpoint.names
         self.imgsz = imgsz or (self.card.imgsz if self.card else 640)
-        self.device = torch.device(device if device == "cpu" else f"cuda:{device}")
-        self._model = _rebuild(checkpoint, len(self.classes)).to(self.device)
+        self._device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
+        self._model = _rebuild(checkpoint, len(self.classes)).to(self._device)
 
-    def predict(self, tiles: Sequence[RGB]) -> list[Detections]:
+    def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:
         """Detect on a batch of tiles of one size.
 
         Parameters
         ----------
         tiles : sequence of (h, w, 3) uint8
             RGB, all of one shape.
+        imgsz : int, optional
+            Pixels to which the longer side is resized; None: the model's own.
 
         Returns
         -------
@@ -132,58 +145,59 @@ class YoloDetector:
             One array a tile, highest score first.
         """
         height, width = tiles[0].shape[:2]
-        batch, scale, (left, top) = letterbox(tiles, self.imgsz)
-        images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 255
-        with torch.inference_mode():
+        batch, inside = letterbox(tiles, imgsz or self.imgsz)
+        images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float() / 255
+        with foreseen("give a smaller --imgsz or --tile, or --device cpu"), torch.inference_mode():
             found = non_max_suppression(
                 self._model(images),
                 CONFIDENCE,
                 NMS_IOU,
                 multi_label=True,
+                nc=len(self.classes),
                 max_det=MAX_DETECTIONS,
+                max_time_img=inf,  # else a slow machine would leave the last tiles empty
             )
-        return [
-            to_detections(item.cpu().numpy(), scale, left, top, width, height) for item in found
-        ]
+            rows = [item.cpu().numpy() for item in found]
+        return [to_detections(item, inside, width, height) for item in rows]
 
 
-def letterbox(
-    tiles: Sequence[RGB], imgsz: int
-) -> tuple[NDArray[np.uint8], float, tuple[int, int]]:
+Inside = tuple[int, int, int, int]
+"""Where the tile lies in its letterboxed picture: left, top, width, height in pixels."""
+
+
+def letterbox(tiles: Sequence[RGB], imgsz: int) -> tuple[NDArray[np.uint8], Inside]:
     """Resize tiles to a longest side of ``imgsz`` and pad to multiples of 32 with grey 114.
 
-    As Ultralytics does at validation, so that training's scores and these are the same.
+    As Ultralytics does at validation, half a stride of padding included, so that the scores by
+    which training chose epoch and threshold are the scores found here.
 
     Returns
     -------
     batch : (n, H, W, 3) uint8
-    scale : float
-        Pixels of the batch per pixel of a tile.
-    (left, top) : int
-        Padding before the image.
+    inside : (left, top, width, height)
     """
-    import cv2
-
     height, width = tiles[0].shape[:2]
-    scale = imgsz / max(height, width)
-    new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
-    full_w, full_h = -(-new_w // 32) * 32, -(-new_h // 32) * 32
+    longest = max(height, width)
+    new_w, new_h = (min(ceil(side * imgsz / longest), imgsz) for side in (width, height))
+    full_w, full_h = (
+        ceil(side / longest * imgsz / STRIDE + 0.5) * STRIDE for side in (width, height)
+    )
     left, top = (full_w - new_w) // 2, (full_h - new_h) // 2
     batch = np.full((len(tiles), full_h, full_w, 3), 114, dtype=np.uint8)
     for i, tile in enumerate(tiles):
         same = (new_w, new_h) == (width, height)
         resized = tile if same else cv2.resize(tile, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
         batch[i, top : top + new_h, left : left + new_w] = resized
-    return batch, scale, (left, top)
+    return batch, (left, top, new_w, new_h)
 
 
-def to_detections(
-    rows: NDArray[np.float32], scale: float, left: float, top: float, width: int, height: int
-) -> Detections:
-    """Rows x1, y1, x2, y2, score, class of a letterboxed batch to :data:`Detections` of a tile."""
+def to_detections(rows: NDArray[np.float32], inside: Inside, width: int, height: int) -> Detections:
+    """Rows x1, y1, x2, y2, score, class of a letterboxed batch to :data:`Detections` of a tile
+    of ``width`` x ``height`` pixels."""
+    left, top, new_w, new_h = inside
     boxes = rows[:, :4].astype(np.float64)
-    boxes[:, [0, 2]] = ((boxes[:, [0, 2]] - left) / scale).clip(0, width)
-    boxes[:, [1, 3]] = ((boxes[:, [1, 3]] - top) / scale).clip(0, height)
+    boxes[:, [0, 2]] = ((boxes[:, [0, 2]] - left) * width / new_w).clip(0, width)
+    boxes[:, [1, 3]] = ((boxes[:, [1, 3]] - top) * height / new_h).clip(0, height)
     return np.column_stack(
         [
             (boxes[:, 0] + boxes[:, 2]) / 2,
@@ -198,14 +212,24 @@ def to_detections(
 
 def _rebuild(checkpoint: Checkpoint, classes: int) -> DetectionModel:
     """The file's model from its architecture and tensors, ready to infer."""
+    architecture = dict(checkpoint.architecture or {})
+    if architecture.get("activation"):  # Ultralytics evaluates this text as Python
+        raise InputError(
+            "its architecture names an activation of its own, which is not supported",
+            file=checkpoint.path,
+            fix="give weights of a stock Ultralytics detector",
+        )
     try:
-        model = DetectionModel(checkpoint.architecture, nc=classes, verbose=False)
+        model = DetectionModel(architecture, nc=classes, verbose=False)
         model.load_state_dict(checkpoint.tensors)
-    except (RuntimeError, TypeError):  # other shapes; layers with other arguments
+    except Exception:  # other shapes, layers or arguments: the file decides what is built
         raise InputError(
             "its tensors do not fit its architecture",
             file=checkpoint.path,
             fix="give weights of this version of Ultralytics; a classic YOLOv5 checkpoint must be "
             "trained first (mitoyolo train --weights FILE)",
         ) from None
+    head = type(model.model[-1]).__name__  # type: ignore[index]
+    if head not in HEADS:
+        raise InputError(f"a {head} model, expected one that detects boxes", file=checkpoint.path)
     return model.eval().fuse(verbose=False)

@@ -14,24 +14,33 @@ from typing import Any
 import numpy as np
 import yaml
 
-from converters.errors import InputError
+from converters.errors import InputError, OptionError
 from converters.files import write_with
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import CARD_KEY, Card
-from mitoyolo.detectors.yolo import CONFIDENCE, Detections
+from mitoyolo.detectors.failures import foreseen
+from mitoyolo.detectors.yolo import CONFIDENCE, MAX_DETECTIONS, NMS_IOU
 from mitoyolo.evaluation.metrics import average_precision, count
 from mitoyolo.evaluation.protocols import Protocol
 from mitoyolo.evaluation.threshold import choose_threshold
+from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.scoring import by_source, fields_of
 from mitoyolo.progress import Bar
 
-from ultralytics.cfg import DEFAULT_CFG_DICT  # isort: skip
+from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg  # isort: skip
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # isort: skip
 from ultralytics.utils.torch_utils import strip_optimizer  # isort: skip
 
-OURS = {"model", "data", "project", "name", "epochs", "imgsz", "batch", "device", "seed", "resume"}
-"""Ultralytics keys that have an option of their own, or that we decide."""
+OPTIONS = {"model", "data", "project", "name", "epochs", "imgsz", "batch", "device", "seed"}
+"""Ultralytics' keys that are options of ``mitoyolo train``."""
+
+FIXED = {
+    *("task", "mode", "save_dir", "exist_ok", "resume", "save", "plots", "amp", "pretrained"),
+    *("val", "split", "fraction", "classes", "single_cls"),  # which tiles and labels
+    *("conf", "iou", "max_det", "agnostic_nms", "augment", "nms"),  # which boxes
+}
+"""Keys on which the run folder, the scores or later inference rely."""
 
 
 @dataclass(slots=True)
@@ -53,13 +62,17 @@ class Clock:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a training leaves: its best epoch by validation F1, and where the time went."""
+    """What a training leaves: its best epoch by validation F1, and where the time went.
+
+    ``batch`` is what fitted into memory: Ultralytics halves it when the GPU's runs out.
+    """
 
     epoch: int = 0
     f1: float | None = None
     ap: float | None = None
     threshold: float = 0.5
     epochs: int = 0
+    batch: int = 0
     images_per_s: float | None = None
     clock: Clock = field(default_factory=Clock)
 
@@ -84,15 +97,22 @@ def recipe(changes: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        A key that Ultralytics does not have, or one with an option of its own.
+        A key that Ultralytics does not have, or that is not the user's to set, or a value that
+        it does not take.
     """
     for key in changes:
-        if key in OURS:
-            raise InputError(f"--set {key}=...: this has an option of its own or is fixed")
+        if key in OPTIONS:
+            raise OptionError(f"--set {key}=...: this is an option", fix=f"give --{key}")
+        if key in FIXED:
+            raise OptionError(f"--set {key}=...: fixed, since scores and weights rely on it")
         if key not in DEFAULT_CFG_DICT:
             near = [name for name in DEFAULT_CFG_DICT if name.startswith(key[:3])]
             hint = f" (perhaps {', '.join(near[:4])})" if near else ""
-            raise InputError(f"--set {key}=...: Ultralytics has no such setting{hint}")
+            raise OptionError(f"--set {key}=...: Ultralytics has no such setting{hint}")
+    try:
+        check_cfg(dict(changes))
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"--set: {str(error).splitlines()[0]}") from None
     defaults = yaml.safe_load((files("mitoyolo.detectors") / "recipe.yaml").read_text("utf-8"))
     return {**defaults, **changes}
 
@@ -106,7 +126,6 @@ class MitosisValidator(DetectionValidator):
         super().__init__(*args, **kw)
         self._score, self._clock = score, clock
         self._of_tile: dict[str, Detections] = {}
-        self.result: Score | None = None
 
     def init_metrics(self, model: Any) -> None:
         """Start a validation."""
@@ -134,11 +153,11 @@ class MitosisValidator(DetectionValidator):
         """Ultralytics' figures, our F1 and AP, and our fitness in place of mAP."""
         stats = super().get_stats()
         with self._clock.timed("scoring"):
-            self.result = self._score(self._of_tile)
-        stats["metrics/F1"] = self.result.f1 or 0.0
-        stats["metrics/AP"] = self.result.ap or 0.0
-        stats["metrics/threshold"] = self.result.threshold
-        stats["fitness"] = self.result.fitness
+            result = self._score(self._of_tile)
+        stats["metrics/F1"] = result.f1 or 0.0
+        stats["metrics/AP"] = result.ap or 0.0
+        stats["metrics/threshold"] = result.threshold
+        stats["fitness"] = result.fitness
         return stats
 
 
@@ -148,6 +167,7 @@ class MitosisTrainer(DetectionTrainer):
     def __init__(self, overrides: dict[str, Any], *, dataset: Dataset, protocol: Protocol,
                  progress: Bar) -> None:  # fmt: skip
         self.outcome = Outcome()
+        self._last_score = Score(f1=None, ap=None, threshold=0.5)
         self._dataset, self._protocol, self._progress = dataset, protocol, progress
         super().__init__(overrides=overrides)
         self.add_callback("on_train_batch_end", MitosisTrainer._step)
@@ -164,16 +184,29 @@ class MitosisTrainer(DetectionTrainer):
             clock=self.outcome.clock,
         )
 
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        """Ultralytics' dataset, which must hold every tile of the split and no other.
+
+        Raises
+        ------
+        InputError
+            Ultralytics leaves unreadable images and labels out in silence; here they are named.
+        """
+        images = super().build_dataset(img_path, mode, batch)
+        _check_tiles(self._dataset, mode, {Path(file).stem for file in images.im_files})
+        return images
+
     def _score(self, of_tile: dict[str, Detections]) -> Score:
         tiles = self._dataset.of_split("val")
         classes = self._dataset.labels
         fields = fields_of(self._dataset, "val", by_source(tiles, of_tile), classes)
         threshold = choose_threshold(fields, self._protocol)
-        return Score(
+        self._last_score = Score(
             f1=count(fields, self._protocol, threshold).f1,
             ap=average_precision(fields, self._protocol),
             threshold=threshold,
         )
+        return self._last_score
 
     def _step(self) -> None:
         with self.outcome.clock.timed("own"):
@@ -181,7 +214,7 @@ class MitosisTrainer(DetectionTrainer):
 
     def _after_epoch(self) -> None:
         with self.outcome.clock.timed("own"):
-            outcome, score = self.outcome, self.validator.result
+            outcome, score = self.outcome, self._last_score
             outcome.epochs = self.epoch + 1
             if self.best_fitness == self.fitness:  # as save_model decides that this is best.pt
                 outcome.epoch = self.epoch + 1
@@ -226,33 +259,47 @@ def train_yolo(
     Writes ``weights/last.pt`` and ``weights/best.pt`` (best by F1 on the validation split's source
     images), ``results.csv`` and ``args.yaml``.
     """
-    trainer = MitosisTrainer(
-        {
-            "exist_ok": True,
-            "plots": False,  # ours are drawn from results.csv
-            **settings,
-            "model": str(start),
-            "data": str(dataset.root / "dataset.yaml"),
-            "project": str(run.parent.resolve()),
-            "name": run.name,
-            "epochs": epochs,
-            "imgsz": imgsz,
-            "batch": batch,
-            "device": device,
-            "seed": seed,
-            "conf": CONFIDENCE,
-            "amp": _precision(device),
-        },
-        dataset=dataset,
-        protocol=protocol,
-        progress=progress,
-    )
-    started = time.perf_counter()
-    trainer.train()
+    overrides = {
+        **settings,
+        "exist_ok": True,
+        "plots": False,  # ours are drawn from results.csv
+        "model": str(start),
+        "data": str(dataset.root / "dataset.yaml"),
+        "project": str(run.parent.resolve()),
+        "name": run.name,
+        "epochs": epochs,
+        "imgsz": imgsz,
+        "batch": batch,
+        "device": device,
+        "seed": seed,
+        "conf": CONFIDENCE,
+        "iou": NMS_IOU,
+        "max_det": MAX_DETECTIONS,
+        "amp": _precision(device),
+    }
+    with foreseen("give a smaller --batch or --imgsz, or a smaller --model"):
+        trainer = MitosisTrainer(overrides, dataset=dataset, protocol=protocol, progress=progress)
+        started = time.perf_counter()
+        trainer.train()
+        spent = time.perf_counter() - started
     outcome = trainer.outcome
-    spent = time.perf_counter() - started
+    outcome.batch = trainer.batch_size
     outcome.images_per_s = outcome.epochs * len(dataset.of_split("train")) / spent
     return outcome
+
+
+def _check_tiles(dataset: Dataset, split: str, read: set[str]) -> None:
+    known = {tile.name for tile in dataset.of_split(split)}
+    for names, what, fix in (
+        (known - read, "cannot be used, image or label file is damaged", "convert again"),
+        (read - known, "not in manifest.csv", "take them out of the folder, or convert again"),
+    ):
+        if names:
+            raise InputError(
+                f"{len(names)} tiles of the {split} split {what} (first: {min(names)})",
+                file=dataset.root,
+                fix=fix,
+            )
 
 
 def _precision(device: str) -> str | bool:
@@ -264,9 +311,8 @@ def _precision(device: str) -> str | bool:
 
 def finish(path: Path, card: Card) -> None:
     """Leave in a checkpoint what inference needs: the averaged model, and the card."""
-    write_with(
-        path,
-        lambda temporary: strip_optimizer(
-            path, s=str(temporary), updates={CARD_KEY: card.to_dict()}
-        ),
-    )
+
+    def write(temporary: Path) -> None:
+        strip_optimizer(path, s=str(temporary), updates={CARD_KEY: card.to_dict()})
+
+    write_with(path, write)

@@ -15,7 +15,9 @@ Detections = NDArray[np.float64]
 """Shape (n, 6): centre x, centre y, width, height in pixels, score, class."""
 
 
-def merge(detections: Detections, mpp: tuple[float, float], radius_um: float = MERGE_UM) -> Detections:
+def merge(
+    detections: Detections, mpp: tuple[float, float], radius_um: float = MERGE_UM
+) -> Detections:
     """Keep each detection that no better one of its class lies within ``radius_um`` of.
 
     Parameters
@@ -30,9 +32,11 @@ def merge(detections: Detections, mpp: tuple[float, float], radius_um: float = M
     Returns
     -------
     (m, 6) float64
-        Falling score; equal scores by place, so that the order given plays no part.
+        Falling score; equal scores by place, class and size, so that the order given plays no
+        part.
     """
-    rows = detections[np.lexsort((detections[:, 1], detections[:, 0], -detections[:, 4]))]
+    x, y, width, height, score, label = detections.T
+    rows = detections[np.lexsort((height, width, label, y, x, -score))]
     if len(rows) < 2:
         return rows
     places = rows[:, :2] * np.asarray(mpp)

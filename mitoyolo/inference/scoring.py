@@ -18,9 +18,7 @@ from mitoyolo.inference.merge import Detections, merge
 NOTHING: Detections = np.empty((0, 6))
 
 
-def by_source(
-    tiles: Sequence[Tile], of_tile: Mapping[str, Detections]
-) -> dict[str, Detections]:
+def by_source(tiles: Sequence[Tile], of_tile: Mapping[str, Detections]) -> dict[str, Detections]:
     """Source -> merged detections in source pixels.
 
     Parameters
@@ -36,9 +34,7 @@ def by_source(
         found = of_tile.get(tile.name, NOTHING)
         moved[tile.source].append(found + np.array([tile.x, tile.y, 0, 0, 0, 0]))
         scale[tile.source] = tile.mpp
-    return {
-        source: merge(np.concatenate(parts), scale[source]) for source, parts in moved.items()
-    }
+    return {source: merge(np.concatenate(parts), scale[source]) for source, parts in moved.items()}
 
 
 def fields_of(

@@ -24,7 +24,7 @@ def field(truth=(), found=(), *, image="a", case="1", mpp=(1.0, 1.0), **rest):
 
 
 def random_fields(rng, images=6, *, decimals=2, size=40):
-    """Fields on a pixel grid with equal scores and equal distances, crowded if ``size`` is small."""
+    """Fields on a pixel grid with equal scores and distances, crowded if ``size`` is small."""
     return [
         field(
             [tuple(p) for p in rng.integers(0, size, (rng.integers(0, 8), 2))],

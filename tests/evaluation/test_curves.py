@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,23 @@ def test_a_tie_sees_what_higher_scores_left():
     curve = precision_recall_curve(one, CENTROID)
     assert curve.recall.tolist() == [0.5, 1.0]
     assert curve.precision.tolist() == pytest.approx([1, 2 / 3])
+
+
+def test_equally_good_choices_of_a_tie_are_settled_by_place():
+    # Each of the equal ones lies midway between two truths, so one truth stays free: always the
+    # same, and with it whether the last one finds it.
+    truth = [(0, 0), (8, 0), (4, 4), (8, 8)]
+    for last in ((-4, 0), (8, 15), (15, 0), (4, 11)):
+        found = [(4, 0, 0.9), (8, 4, 0.9), (4, 8, 0.9)]
+        seen = {
+            tuple(
+                precision_recall_curve(
+                    [field(truth, [*order, (*last, 0.1)])], CENTROID
+                ).recall.tolist()
+            )
+            for order in itertools.permutations(found)
+        }
+        assert len(seen) == 1
 
 
 def plain_greedy(fields, radius):

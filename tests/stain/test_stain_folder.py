@@ -38,7 +38,8 @@ def plain(tissue, tmp_path: Path) -> Path:
         for i in range(TILES):
             path = root / case / f"frames{i % 2}" / f"t{i}.{'jpg' if i == 3 else 'png'}"
             write_rgb(path, tissue(i, shift=shift, glass=0.1))
-    write_rgb(root / "A" / "frames0" / "white.jpg", np.full((50, 60, 3), 247, np.uint8))
+    white = tissue(1) // 40 + 242
+    cv2.imwrite(str(root / "A" / "frames0" / "white.jpg"), white, [cv2.IMWRITE_JPEG_QUALITY, 60])
     (root / "A" / "boxes.csv").write_bytes(b"x,y\r\n1,2")
     (root / "A" / "frames0" / "t0.npy").write_bytes(b"old pixels")
     return root
@@ -292,10 +293,9 @@ def test_the_index_is_written_last(dataset: Path, tmp_path: Path, monkeypatch) -
     monkeypatch.setattr(folder, "_write_index", stop)
     with pytest.raises(KeyboardInterrupt):
         normalize_folder(dataset, tmp_path / "out", workers=1)
-    assert set(contents(tmp_path / "out")) >= set(contents(dataset)) - {
-        "dataset.yaml",
-        "labels/train.cache",
-    }
+    written = set(contents(tmp_path / "out"))
+    left = {"dataset.yaml", "labels/train.cache"}
+    assert written == set(contents(dataset)) - left | {"summary.json", "passed_through.csv"}
 
 
 def test_scanners_of_one_case_are_fitted_apart(dataset: Path) -> None:
@@ -339,9 +339,16 @@ def test_folders_that_cannot_be_normalised(plain: Path, dataset: Path, tmp_path:
     (dataset / "dataset.yaml").unlink()
     with pytest.raises(InputError, match="unfinished"):
         normalize_folder(dataset, tmp_path / "out")
-    (dataset / "run.json").unlink()
+    (dataset / "manifest.csv").rename(tmp_path / "manifest.csv")
     with pytest.raises(InputError, match="unfinished"):
         normalize_folder(dataset, tmp_path / "out")
+    (dataset / "run.json").unlink()
+    (tmp_path / "manifest.csv").rename(dataset / "manifest.csv")
+    with pytest.raises(InputError, match="unfinished"):
+        normalize_folder(dataset, tmp_path / "out")
+    normalize_folder(plain, tmp_path / "once", workers=1)
+    with pytest.raises(InputError, match="normalised already"):
+        normalize_folder(tmp_path / "once", tmp_path / "twice")
 
 
 def test_a_missing_tile_of_a_dataset_is_named(dataset: Path, tmp_path: Path) -> None:

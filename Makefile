@@ -1,0 +1,51 @@
+# mitoyolo: `make` lists what there is to do. Every target sets up .venv first where it needs it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.installed
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test test-long lint clean
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(READY)  ## set up .venv with everything, tested versions (about 6 GB; nothing if done)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "mitoyolo needs Python 3.11 or newer, which $(PYTHON) is not; name yours: make install PYTHON=python3.11" >&2; \
+		exit 1; }
+	@echo "Setting up .venv: about 6 GB, most of it PyTorch with CUDA; takes some minutes."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[staintools,dev]' --constraint constraints.txt
+	@touch $@
+	@echo "Done. Try: make demo, or $(BIN)/mitoyolo --help"
+
+demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/demo/report.html
+	$(BIN)/mitoyolo demo $(DEMO)/data --cases 10 --tiles 20 --overwrite
+	$(BIN)/mitoyolo convert $(DEMO)/data/cadd4mbc $(DEMO)/dataset --from cadd4mbc --preset demo --images $(DEMO)/data/tiles --split 0.6,0.2,0.2 --overwrite
+	$(BIN)/mitoyolo normalize $(DEMO)/dataset $(DEMO)/normalised --method reinhard --overwrite
+	$(BIN)/mitoyolo train --data $(DEMO)/normalised/dataset.yaml --model yolov5n --weights none --epochs 30 --imgsz 256 --project $(DEMO) --name yolov5n --overwrite
+	$(BIN)/mitoyolo val --data $(DEMO)/normalised/dataset.yaml --weights $(DEMO)/yolov5n/weights/best.pt --split test --overwrite
+	$(BIN)/mitoyolo detect $(DEMO)/dataset/images/test --weights $(DEMO)/yolov5n/weights/best.pt --out $(DEMO)/detections --mpp 0.25 --overwrite
+	$(BIN)/mitoyolo report $(DEMO)/yolov5n --out $(DEMO)/report.html
+	@echo "Open $(DEMO)/report.html"
+
+test: $(READY)  ## the tests, without those that take minutes
+	$(BIN)/python -m pytest
+
+test-long: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m long
+
+lint: $(READY)  ## ruff (rules, then formatting) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## remove .venv, builds and caches; runs/ stays
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -path ./runs -prune -o -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""``mitoyolo demo``: the folder of the built-in example.
+
+Its ``demo.json`` holds no date, so that the same seed gives the same bytes in every file.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from converters.errors import InputError
+from converters.files import read_json, write_json
+from mitoyolo.demo.write import write_demo
+from mitoyolo.progress import bar, note
+
+INDEX = "demo.json"
+PARTS = ("cadd4mbc", "tiles", "atypia14")
+
+
+def demo(
+    out: Path, *, seed: int, cases: int, tiles: int, size: int, overwrite: bool = False
+) -> dict[str, int]:
+    """Render the example into ``out``; an unfinished one of the same call is continued.
+
+    Returns
+    -------
+    dict
+        Number of cases, tiles, mitoses and imposters, also in ``demo.json``.
+
+    Raises
+    ------
+    InputError
+        ``out`` holds something else, or another example (unless ``overwrite``).
+    """
+    arguments = {"seed": seed, "cases": cases, "tiles": tiles, "size": size}
+    before = _before(out)
+    if before is not None and before.get("arguments") != arguments:
+        if not overwrite:
+            raise InputError(
+                f"holds the example of {before.get('arguments')}",
+                file=out,
+                fix="give a new folder, or add --overwrite",
+            )
+        for name in PARTS:
+            shutil.rmtree(out / name, ignore_errors=True)
+        before = None
+    if before is not None and "counts" in before:
+        note(f"{out} is finished already; nothing to do")
+        return dict(before["counts"])
+    write_json(out / INDEX, {"arguments": arguments})
+    with bar("rendering", unit="tiles") as progress:
+        counts = write_demo(
+            out, seed=seed, cases=cases, tiles=tiles, size=size, progress=progress.step
+        )
+    write_json(out / INDEX, {"arguments": arguments, "counts": counts})
+    note(f"{counts['mitoses']} mitoses on {counts['tiles']} images written to {out}")
+    return counts
+
+
+def _before(out: Path) -> dict[str, Any] | None:
+    """What ``demo.json`` says, or None for an empty or new folder."""
+    if not out.exists() or not any(out.iterdir()):
+        return None
+    if not (out / INDEX).exists():
+        raise InputError(
+            f"the folder is not empty and has no {INDEX}, so it is not ours to write",
+            file=out,
+            fix="give a new folder",
+        )
+    return dict(read_json(out / INDEX))

@@ -1,0 +1,223 @@
+"""A model applied as it was trained: at its µm/px, in its colours, to tiles or whole images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converters.errors import InputError
+from converters.mpp import Mpp, differ
+from mitoyolo.dataset import Dataset, Tile
+from mitoyolo.detectors.base import Detector
+from mitoyolo.detectors.card import Card
+from mitoyolo.images import RGB, read_rgb, resize
+from mitoyolo.inference.merge import Detections, merge
+from mitoyolo.progress import note, track
+from mitoyolo.stain.normaliser import Fitted, Normaliser, spread
+from mitoyolo.tiles import grid
+
+BATCH = 16
+"""Tiles a forward pass."""
+
+
+# --- tiles of a dataset -----------------------------------------------------------------------
+
+
+def check_classes(detector: Detector, dataset: Dataset) -> None:
+    """Refuse a model whose classes are not the data's.
+
+    Raises
+    ------
+    InputError
+        Both class lists are named.
+    """
+    if list(detector.classes) != dataset.labels:
+        own = ", ".join(detector.classes[:4]) + (" ..." if len(detector.classes) > 4 else "")
+        raise InputError(
+            f"the weights have {len(detector.classes)} class(es) ({own}), the data "
+            f"{len(dataset.labels)} ({', '.join(dataset.labels)})",
+            file=dataset.root,
+            fix="give weights trained on these classes, or convert with other --labels",
+        )
+
+
+def data_normaliser(card: Card | None, dataset: Dataset) -> Normaliser | None:
+    """What must still be done to a dataset's tiles so that they look as in training.
+
+    Returns
+    -------
+    Normaliser or None
+        None: nothing; the tiles are already as the model knows them, or the model says nothing.
+
+    Raises
+    ------
+    InputError
+        The tiles are normalised in another way, which cannot be undone.
+    """
+    if card is None:
+        return None
+    wanted = Normaliser.from_dict(card.normalisation) if card.normalisation else None
+    present = Normaliser.from_dict(dataset.normalisation) if dataset.normalisation else None
+    if wanted == present:
+        return None
+    if present is None:
+        note("normalising the tiles as the model's training data were")
+        return wanted
+    raise InputError(
+        f"its tiles are normalised ({present.method}, {present.mode}), the model was trained on "
+        + (f"{wanted.method}, {wanted.mode}, to another target" if wanted else "raw tiles"),
+        file=dataset.root,
+        fix="give the dataset before `mitoyolo normalize`",
+    )
+
+
+def detect_tiles(detector: Detector, dataset: Dataset, split: str) -> dict[str, Detections]:
+    """Tile name -> detections in tile pixels, for every tile of a split."""
+    tiles = dataset.of_split(split)
+    normaliser = data_normaliser(detector.card, dataset)
+    fits = _fit_groups(normaliser, dataset, tiles) if normaliser else {}
+    found: dict[str, Detections] = {}
+    batches = list(_batches(tiles))
+    for batch in track(batches, f"detecting, {split}", unit="batches", total=len(batches)):
+        images = [read_rgb(dataset.image_path(tile)) for tile in batch]
+        if fits:
+            images = [
+                fits[tile.name].apply(image)[0] for tile, image in zip(batch, images, strict=True)
+            ]
+        first = batch[0]
+        imgsz = network_size(detector, max(first.width, first.height), first.mpp)
+        for tile, rows in zip(batch, detector.predict(images, imgsz), strict=True):
+            found[tile.name] = rows
+    return found
+
+
+def network_size(detector: Detector, side: int, mpp: Mpp, tile: int | None = None) -> int:
+    """Pixels to which a tile of ``side`` px at ``mpp`` is resized for the network.
+
+    Such that a cell is as large as in training; a difference under 5 % is left as it is.
+
+    Parameters
+    ----------
+    tile : int, optional
+        For weights without a card, the side that fills the network's input; None: every tile's.
+    """
+    card = detector.card
+    scale = detector.imgsz / (card.tile if card else tile or side)
+    if card and card.mpp and differ(card.mpp, mpp):
+        scale *= (mpp[0] * mpp[1]) ** 0.5 / (card.mpp[0] * card.mpp[1]) ** 0.5
+    return max(32, round(side * scale))
+
+
+def _batches(tiles: Sequence[Tile]) -> Iterator[list[Tile]]:
+    """Tiles of one shape and scale together, up to :data:`BATCH` at a time."""
+    alike: dict[tuple[int, int, Mpp], list[Tile]] = defaultdict(list)
+    for tile in tiles:
+        alike[tile.width, tile.height, tile.mpp].append(tile)
+    for members in alike.values():
+        for start in range(0, len(members), BATCH):
+            yield members[start : start + BATCH]
+
+
+def _fit_groups(
+    normaliser: Normaliser, dataset: Dataset, tiles: Sequence[Tile]
+) -> dict[str, Fitted]:
+    """Tile name -> the fit that `mitoyolo normalize` would use for it.
+
+    As there, a fit is over all tiles of a case and scanner, of whatever split, and in mode
+    `target` over the whole dataset.
+    """
+
+    def group(tile: Tile) -> tuple[str, str]:
+        return ("", "") if normaliser.mode == "target" else (tile.case, tile.scanner)
+
+    wanted = {group(tile) for tile in tiles}
+    members: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    for tile in dataset.tiles:
+        if group(tile) in wanted:
+            members[group(tile)].append(dataset.image_path(tile))
+    fits = {}
+    for key, paths in members.items():
+        paths.sort()
+        fits[key] = normaliser.fit(read_rgb(paths[i]) for i in spread(len(paths)))
+    return {tile.name: fits[group(tile)] for tile in tiles}
+
+
+# --- one image --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How an image is cut: tile size and overlap in pixels of the model's µm/px."""
+
+    tile: int
+    overlap: int
+
+
+def detect_image(
+    detector: Detector, image: RGB, mpp: Mpp, cut: Cut, step: Callable[[int], None]
+) -> Detections:
+    """Detect on one image of any size.
+
+    The image is brought to the model's µm/px where they differ by more than 5 %, cut into
+    overlapping tiles, normalised by one fit over its own tissue, and the tiles' detections are
+    merged.
+
+    Parameters
+    ----------
+    image : (h, w, 3) uint8
+    mpp : (float, float)
+        The image's µm per pixel.
+    cut : Cut
+    step : callable
+        Told how many tiles are done.
+
+    Returns
+    -------
+    Detections
+        In the image's own pixels, highest score first.
+    """
+    card = detector.card
+    height, width = image.shape[:2]
+    columns, lines, own = at_model_scale(card, width, height, mpp)
+    scaled = image if (columns, lines) == (width, height) else resize(image, columns, lines)
+    ratio = (width / columns, height / lines)
+    windows = grid(columns, lines, cut.tile, cut.overlap)
+    tiles = [scaled[w.y : w.y + w.height, w.x : w.x + w.width] for w in windows]
+    imgsz = network_size(detector, max(tiles[0].shape[:2]), own, cut.tile)
+    fitted = _fit_image(card, tiles)
+    parts = []
+    for start in range(0, len(tiles), BATCH):
+        batch = [_apply(fitted, tile) for tile in tiles[start : start + BATCH]]
+        for window, rows in zip(
+            windows[start : start + BATCH], detector.predict(batch, imgsz), strict=True
+        ):
+            parts.append(rows + np.array([window.x, window.y, 0, 0, 0, 0]))
+        step(len(batch))
+    rows = np.concatenate(parts) * np.array([*ratio, *ratio, 1, 1])
+    return merge(rows, mpp)
+
+
+def at_model_scale(card: Card | None, width: int, height: int, mpp: Mpp) -> tuple[int, int, Mpp]:
+    """Width, height and µm/px to which an image is brought before it is cut."""
+    if card is None or card.mpp is None or not differ(card.mpp, mpp):
+        return width, height, mpp
+    return (
+        max(1, round(width * mpp[0] / card.mpp[0])),
+        max(1, round(height * mpp[1] / card.mpp[1])),
+        card.mpp,
+    )
+
+
+def _fit_image(card: Card | None, tiles: Sequence[RGB]) -> Fitted | None:
+    if card is None or card.normalisation is None:
+        return None
+    normaliser = Normaliser.from_dict(card.normalisation)
+    return normaliser.fit(tiles[i] for i in spread(len(tiles)))
+
+
+def _apply(fitted: Fitted | None, tile: RGB) -> RGB:
+    return np.ascontiguousarray(tile) if fitted is None else fitted.apply(tile)[0]

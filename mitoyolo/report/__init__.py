@@ -1,0 +1,1 @@
+"""Reports: one HTML file each, opened without a server, pictures inside."""

@@ -1,0 +1,89 @@
+"""Drawing on tissue: red dots for detections, rings for truth, boxes for labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.mpp import Mpp
+from mitoyolo.dataset import Dataset
+from mitoyolo.images import RGB, read_rgb, resize
+
+RED, GREEN, BLUE = (220, 0, 0), (0, 170, 60), (0, 90, 200)
+
+MAX_SIDE = 4096
+"""Longer pictures are shrunk: an overlay is looked at, the tables are exact."""
+
+
+def draw_dots(image: RGB, points: NDArray[np.float64], mpp: Mpp) -> RGB:
+    """A red dot of 2 µm in a ring of 8 µm on each of the (n, 2) places."""
+    drawn, scale = _fitted(image)
+    thick = max(1, round(min(drawn.shape[:2]) / 600))
+    ring = max(4, round(8 / _mean(mpp) * scale))
+    dot = max(2, round(2 / _mean(mpp) * scale))
+    for x, y in points * scale:
+        centre = (round(float(x)), round(float(y)))
+        cv2.circle(drawn, centre, ring, RED, thick, cv2.LINE_AA)
+        cv2.circle(drawn, centre, dot, RED, -1, cv2.LINE_AA)
+    return drawn
+
+
+def draw_truth(image: RGB, points: Sequence[tuple[float, float]], mpp: Mpp) -> RGB:
+    """A green ring of 10 µm around each annotated mitosis."""
+    drawn, scale = _fitted(image)
+    thick = max(1, round(min(drawn.shape[:2]) / 600))
+    ring = max(5, round(10 / _mean(mpp) * scale))
+    for x, y in points:
+        centre = (round(x * scale), round(y * scale))
+        cv2.circle(drawn, centre, ring, GREEN, thick, cv2.LINE_AA)
+    return drawn
+
+
+def draw_boxes(image: RGB, boxes: Sequence[tuple[int, tuple[float, float, float, float]]]) -> RGB:
+    """Label boxes: green for class 0, blue for class 1."""
+    drawn = image.copy()
+    for label, (left, top, right, bottom) in boxes:
+        corners = (round(left), round(top)), (round(right), round(bottom))
+        cv2.rectangle(drawn, *corners, BLUE if label else GREEN, 2)
+    return drawn
+
+
+def stitch(dataset: Dataset, split: str, source: str) -> RGB:
+    """A source image put together from its tiles."""
+    tiles = [tile for tile in dataset.of_split(split) if tile.source == source]
+    width = max(tile.x + tile.width for tile in tiles)
+    height = max(tile.y + tile.height for tile in tiles)
+    image = np.full((height, width, 3), 255, dtype=np.uint8)
+    for tile in tiles:
+        pixels = read_rgb(dataset.image_path(tile))
+        image[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width] = pixels
+    return image
+
+
+def sheet(images: Sequence[RGB], columns: int, side: int) -> RGB:
+    """Images shrunk to cells of ``side`` px on a white sheet."""
+    rows = -(-len(images) // columns)
+    canvas = np.full((rows * (side + 6), columns * (side + 6), 3), 255, dtype=np.uint8)
+    for i, image in enumerate(images):
+        scale = side / max(image.shape[:2])
+        width, height = round(image.shape[1] * scale), round(image.shape[0] * scale)
+        cell = resize(image, max(1, width), max(1, height))
+        y, x = (i // columns) * (side + 6), (i % columns) * (side + 6)
+        canvas[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+    return canvas
+
+
+def _fitted(image: RGB) -> tuple[RGB, float]:
+    """A copy no longer than :data:`MAX_SIDE`, and its scale."""
+    longest = max(image.shape[:2])
+    if longest <= MAX_SIDE:
+        return image.copy(), 1.0
+    scale = MAX_SIDE / longest
+    return resize(image, round(image.shape[1] * scale), round(image.shape[0] * scale)), scale
+
+
+def _mean(mpp: Mpp) -> float:
+    return (mpp[0] + mpp[1]) / 2

@@ -1,0 +1,103 @@
+"""A page of headed sections with tables and pictures, as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import cv2
+
+from converters.files import write_text
+from mitoyolo.images import RGB
+
+NOTICE = "For research use only. Not for diagnosis."
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.25rem 0.9rem 0.25rem 0; border-bottom: 1px solid #8886; text-align: left; }
+figure { margin: 1rem 0; } figcaption { color: #666; color: light-dark(#555, #aaa); }
+img { max-width: 100%; height: auto; }
+.row { display: flex; flex-wrap: wrap; gap: 1rem; } .row figure { flex: 1 1 20rem; margin: 0; }
+.row img { width: 100%; } .row.crops figure { flex: 0 0 9rem; }
+dl { display: flex; flex-wrap: wrap; gap: 0.8rem 2.5rem; margin: 1.2rem 0; }
+dl div { display: flex; flex-direction: column-reverse; } dd { margin: 0; font-size: 1.9rem; }
+dt { color: #666; color: light-dark(#555, #aaa); font-size: 0.9rem; }
+.notice { color: #666; color: light-dark(#555, #aaa); font-size: 0.9rem; }
+code { font-size: 0.9em; }
+"""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """An HTML table; floats with three decimals, None as a dash."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(_text(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def headline(pairs: Sequence[tuple[str, object]]) -> str:
+    """The few figures of a page that matter most, large; floats with three decimals."""
+    cells = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(_text(value))}</dd></div>"
+        for name, value in pairs
+    )
+    return f"<dl>{''.join(cells)}</dl>"
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
+    return f"<p>{escape(text)}</p>"
+
+
+def picture_file(path: Path, caption: str) -> str:
+    """A figure from a PNG file, its bytes inside the page."""
+    return _figure("png", path.read_bytes(), caption)
+
+
+def picture(image: RGB, caption: str) -> str:
+    """A figure from pixels, as JPEG inside the page."""
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88]
+    )
+    if not done:
+        raise ValueError(f"cannot encode an image of shape {image.shape}")
+    return _figure("jpeg", data.tobytes(), caption)
+
+
+def _figure(kind: str, data: bytes, caption: str) -> str:
+    text = base64.b64encode(data).decode()
+    label = escape(caption, quote=True)
+    return (
+        f'<figure><img alt="{label}" src="data:image/{kind};base64,{text}">'
+        f"<figcaption>{label}</figcaption></figure>"
+    )
+
+
+def row(figures: Sequence[str], *, crops: bool = False) -> str:
+    """Figures side by side where there is room; ``crops`` are small and all of one width."""
+    return f'<div class="row{" crops" if crops else ""}">{"".join(figures)}</div>'
+
+
+def write_page(path: Path, title: str, sections: Sequence[tuple[str, str]]) -> None:
+    """Write a page of (heading, HTML) sections atomically."""
+    body = "".join(f"<h2>{escape(heading)}</h2>{content}" for heading, content in sections)
+    write_text(
+        path,
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f'<h1>{escape(title)}</h1><p class="notice">{NOTICE}</p>{body}</body></html>\n',
+    )

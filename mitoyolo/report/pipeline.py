@@ -1,0 +1,164 @@
+"""One page over a whole pipeline: tiles before and after, labels, training, scores, detections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.errors import InputError
+from converters.files import read_csv, read_json
+from converters.geometry import Box
+from converters.model import LABELS
+from mitoyolo.dataset import Dataset, Tile, open_dataset
+from mitoyolo.evaluation.fields import Field
+from mitoyolo.images import RGB, read_rgb
+from mitoyolo.inference.scoring import fields_of
+from mitoyolo.inference.tables import PREDICTION_COLUMNS
+from mitoyolo.report.overlay import draw_boxes, sheet
+from mitoyolo.report.page import paragraph, picture, picture_file, row, table, write_page
+from mitoyolo.report.val import gallery, numbers, per_case
+from mitoyolo.split import SPLITS
+
+SHEET_COLUMNS, SHEET_SIDE = 4, 280
+
+
+def write_pipeline_report(run: Path, page: Path, *, split: str = "test") -> None:
+    """Write a page from what stands in a run folder and in the dataset it was trained on.
+
+    Parameters
+    ----------
+    run : Path
+        A run folder of ``train`` with the folder ``val-SPLIT`` of ``val``.
+    page : Path
+        The HTML file to write.
+    split : str
+        Which validation to show.
+
+    Raises
+    ------
+    InputError
+        The run or its validation is not finished.
+    """
+    record = _finished(run, "summary.json", "mitoyolo train")
+    scored = run / f"val-{split}"
+    metrics = _finished(scored, "metrics.json", f"mitoyolo val --split {split}")
+    dataset = open_dataset(Path(read_json(run / "run.json")["arguments"]["data"]))
+    before = _before(dataset)
+    sections = [
+        (f"Scores on the {split} split", numbers(metrics) + per_case(metrics)),
+        ("Data", _summary(dataset, record)),
+        ("Tiles before and after normalising", _normalising(before, dataset)),
+        ("Label check", _labels(dataset)),
+        ("Training", picture_file(run / "curves.png", "Losses, and scores on validation images")),
+        (
+            "Precision and recall",
+            row(
+                [
+                    picture_file(scored / "pr.png", "Precision against recall"),
+                    picture_file(scored / "froc.png", "Sensitivity against false positives"),
+                ]
+            ),
+        ),
+        (
+            "Detections over truth",
+            paragraph("Green rings: annotated mitoses. Red dots with rings: detections.")
+            + gallery(
+                dataset,
+                split,
+                _fields(dataset, split, scored / "predictions.csv"),
+                metrics["threshold"],
+            ),
+        ),
+    ]
+    write_page(page, f"mitoyolo: {record['model']} on {dataset.root.name}", sections)
+
+
+def _finished(folder: Path, index: str, command: str) -> dict[str, Any]:
+    if not (folder / index).exists():
+        raise InputError(f"no {index}", file=folder, fix=f"run `{command}` first")
+    return dict(read_json(folder / index))
+
+
+def _before(dataset: Dataset) -> Dataset | None:
+    """The dataset that this one was normalised from, where it still stands."""
+    if dataset.normalisation is None:
+        return None
+    source = Path(read_json(dataset.root / "run.json")["arguments"]["src"])
+    return open_dataset(source) if source.exists() else None
+
+
+def _summary(dataset: Dataset, record: dict[str, Any]) -> str:
+    mitoses = [truth.source for truth in dataset.truths if truth.label == "mitosis"]
+    rows = []
+    for name in SPLITS:
+        tiles = [tile for tile in dataset.tiles if tile.split == name]
+        sources = {tile.source for tile in tiles}
+        held = sum(source in sources for source in mitoses)
+        rows.append((name, len(tiles), held, ", ".join(sorted({tile.case for tile in tiles}))))
+    trained = (
+        f"{record['model']}: best of {record['epochs']} epochs is {record['best_epoch']}, by F1 on "
+        "the validation split."
+    )
+    return table(("split", "tiles", "mitoses", "cases"), rows) + paragraph(trained)
+
+
+def _examples(dataset: Dataset, shown: int) -> list[Tile]:
+    """Tiles of different cases in turn, those with mitoses first."""
+    holding = {truth.source for truth in dataset.truths}
+    turn: Counter[str] = Counter()
+    keyed = []
+    for tile in sorted(dataset.tiles, key=lambda tile: (tile.source not in holding, tile.name)):
+        turn[tile.case] += 1
+        keyed.append((turn[tile.case], tile.case, tile))
+    return [tile for _, _, tile in sorted(keyed, key=lambda item: item[:2])[:shown]]
+
+
+def _normalising(before: Dataset | None, after: Dataset) -> str:
+    tiles = _examples(after, 2 * SHEET_COLUMNS)
+    figures = []
+    if before is not None:
+        present = {tile.name for tile in before.tiles}
+        if all(tile.name in present for tile in tiles):
+            figures.append(picture(_sheet(before, tiles), "Before"))
+    label = "After" if figures else "As trained"
+    figures.append(picture(_sheet(after, tiles), label))
+    return row(figures)
+
+
+def _sheet(dataset: Dataset, tiles: list[Tile]) -> RGB:
+    return sheet([read_rgb(dataset.image_path(t)) for t in tiles], SHEET_COLUMNS, SHEET_SIDE)
+
+
+def _labels(dataset: Dataset) -> str:
+    drawn = [
+        draw_boxes(read_rgb(dataset.image_path(tile)), read_boxes(dataset, tile))
+        for tile in _examples(dataset, 2 * SHEET_COLUMNS)
+    ]
+    note = "The boxes of the label files, drawn on their tiles: green mitosis, blue look-alike."
+    return picture(sheet(drawn, SHEET_COLUMNS, SHEET_SIDE + 60), note)
+
+
+def read_boxes(dataset: Dataset, tile: Tile) -> list[tuple[int, Box]]:
+    """A tile's label file as class numbers and boxes in tile pixels."""
+    file = dataset.root / "labels" / tile.split / f"{tile.name}.txt"
+    boxes = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        label, x, y, width, height = (float(cell) for cell in line.split())
+        x, width = x * tile.width, width * tile.width
+        y, height = y * tile.height, height * tile.height
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        boxes.append((int(label), box))
+    return boxes
+
+
+def _fields(dataset: Dataset, split: str, predictions: Path) -> list[Field]:
+    """The fields of a split with the detections of ``predictions.csv``."""
+    rows: dict[str, list[list[float]]] = {}
+    for item in read_csv(predictions, PREDICTION_COLUMNS):
+        numbers_ = [float(item[key]) for key in ("x", "y", "width", "height", "score")]
+        rows.setdefault(item["image"], []).append([*numbers_, LABELS.index(item["label"])])
+    found = {image: np.array(values) for image, values in rows.items()}
+    return fields_of(dataset, split, found, LABELS)

@@ -1,0 +1,196 @@
+"""``mitoyolo val``: weights scored on a split of a dataset folder, on whole source images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from converters.errors import InputError
+from converters.files import read_json, write_json
+from converters.mpp import Mpp, differ
+from mitoyolo.dataset import Dataset, open_dataset
+from mitoyolo.detectors.base import Detector, load_detector
+from mitoyolo.evaluation.curves import froc, precision_recall_curve
+from mitoyolo.evaluation.fields import Field
+from mitoyolo.evaluation.metrics import evaluate
+from mitoyolo.evaluation.plots import draw_froc, draw_pr
+from mitoyolo.evaluation.protocols import Protocol, get_protocol
+from mitoyolo.evaluation.threshold import choose_threshold
+from mitoyolo.inference.apply import check_classes, detect_tiles
+from mitoyolo.inference.merge import Detections
+from mitoyolo.inference.scoring import by_source, fields_of
+from mitoyolo.inference.tables import write_predictions
+from mitoyolo.jobs import RUN_FILE, fingerprint, open_job
+from mitoyolo.progress import note
+from mitoyolo.report.val import write_val_report
+
+INDEX = "metrics.json"
+
+
+def val(
+    data: Path,
+    weights: Path,
+    *,
+    split: str = "test",
+    protocol: str | None = None,
+    threshold: float | None = None,
+    out: Path | None = None,
+    mpp: Mpp | None = None,
+    imgsz: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Score weights on a split and write ``metrics.json``, tables, curves and a report.
+
+    Parameters
+    ----------
+    data : Path
+        ``dataset.yaml`` or its folder.
+    weights : Path
+        A ``best.pt`` of ours, or any Ultralytics detection weights with the data's classes
+        (then ``mpp`` must be stated, since such a file does not say what it was trained at).
+    split : str
+        `train`, `val` or `test`.
+    protocol : str, optional
+        How detections are counted; None: as the dataset says.
+    threshold : float, optional
+        None: the weights file's own, which was chosen on its validation split; for weights
+        without one it is chosen here on the data's validation split.
+    out : Path, optional
+        The folder to write; None: ``val-SPLIT`` in the run folder that the weights lie in.
+    mpp : (float, float), optional
+        The data's µm/px where the dataset folder's own is to be overruled.
+    imgsz : int, optional
+        Network input side; None: the weights file's own.
+    device, seed
+        Where to run; of the bootstrap.
+    overwrite : bool
+        Replace another call's results in ``out``.
+
+    Returns
+    -------
+    dict
+        The contents of ``metrics.json``.
+
+    Raises
+    ------
+    InputError
+        Data or weights cannot be used together.
+    """
+    dataset = open_dataset(data)
+    detector = load_detector(weights, device=device, imgsz=imgsz)
+    check_classes(detector, dataset)
+    if detector.card is None and mpp is None:
+        raise InputError(
+            "these weights do not say at which µm/px they were trained",
+            file=weights,
+            fix="state the µm/px of the data by --mpp, which then is taken as the model's too",
+        )
+    dataset = _at_mpp(dataset, mpp)
+    rule = get_protocol(protocol or dataset.block["protocol"])
+    folder = out or _run_of(weights) / f"val-{split}"
+    arguments = {
+        "data": str(dataset.root.resolve()),
+        "dataset_hash": dataset.hash(),
+        "weights": str(weights.resolve()),
+        "weights_state": fingerprint([weights]),
+        "split": split,
+        "protocol": rule.name,
+        "threshold": "auto" if threshold is None else threshold,
+        "mpp": list(mpp) if mpp else None,
+        "imgsz": detector.imgsz,
+        "device": device,
+        "seed": seed,
+    }
+    with open_job(
+        folder, command="val", arguments=arguments, index=INDEX, overwrite=overwrite
+    ) as job:
+        if job.finished:
+            note(f"{folder} is finished already; it is read, not computed again")
+            return dict(read_json(folder / INDEX))
+        chosen, chosen_on = _threshold(detector, dataset, rule, threshold)
+        of_source = by_source(dataset.of_split(split), detect_tiles(detector, dataset, split))
+        fields = fields_of(dataset, split, of_source, detector.classes)
+        metrics = evaluate(fields, rule, chosen, chosen_on, seed=seed)
+        metrics["split"] = split
+        if split == "val" and threshold is None:
+            metrics["warning"] = (
+                "the threshold was chosen on this split, so these figures are optimistic"
+            )
+            note(f"warning: {metrics['warning']}")
+        _write(folder, dataset, split, detector, of_source, fields, rule, metrics)
+        write_json(folder / INDEX, metrics)
+    return metrics
+
+
+def summary_line(metrics: dict[str, Any]) -> str:
+    """The result in a line, for the terminal."""
+
+    def text(key: str) -> str:
+        return "undefined" if metrics[key] is None else f"{metrics[key]:.3f}"
+
+    between = ""
+    if metrics["f1_ci95"]:
+        low, high = metrics["f1_ci95"]
+        between = f" (95 % {low:.3f} to {high:.3f} over {metrics['f1_ci95_over']})"
+    return (
+        f"F1 {text('f1')}{between}, precision {text('precision')}, recall "
+        f"{text('recall')}: {metrics['tp']} found, {metrics['fp']} false, {metrics['fn']} missed; "
+        f"{metrics['protocol']} {metrics['radius_um']:g} µm, threshold {metrics['threshold']:.3f} "
+        f"({metrics['threshold_from']})"
+    )
+
+
+def _run_of(weights: Path) -> Path:
+    """The run folder that a weights file lies in."""
+    run = weights.resolve().parent.parent
+    if not (run / RUN_FILE).exists():
+        raise InputError(
+            "these weights lie in no run folder",
+            file=weights,
+            fix="say by --out where the results go",
+        )
+    return run
+
+
+def _at_mpp(dataset: Dataset, mpp: Mpp | None) -> Dataset:
+    if mpp is None:
+        return dataset
+    if differ(mpp, dataset.mpp):
+        note(f"--mpp {mpp[0]:g} is used; the dataset says {dataset.mpp[0]:g}")
+    return replace(dataset, tiles=tuple(replace(tile, mpp=mpp) for tile in dataset.tiles))
+
+
+def _threshold(
+    detector: Detector, dataset: Dataset, rule: Protocol, given: float | None
+) -> tuple[float, str]:
+    """The threshold and where it comes from."""
+    if given is not None:
+        return given, "given by --threshold"
+    if detector.card and detector.card.threshold is not None:
+        return detector.card.threshold, detector.card.threshold_from
+    note("the weights carry no threshold; it is chosen on the validation split")
+    found = by_source(dataset.of_split("val"), detect_tiles(detector, dataset, "val"))
+    fields = fields_of(dataset, "val", found, detector.classes)
+    return choose_threshold(fields, rule), "val split, best F1"
+
+
+def _write(
+    folder: Path,
+    dataset: Dataset,
+    split: str,
+    detector: Detector,
+    of_source: Mapping[str, Detections],
+    fields: list[Field],
+    rule: Protocol,
+    metrics: dict[str, Any],
+) -> None:
+    write_predictions(folder / "predictions.csv", of_source, detector.classes)
+    point = (metrics["recall"], metrics["precision"])
+    draw_pr(precision_recall_curve(fields, rule), point, folder / "pr.png")
+    per_image = (metrics["fp"] / metrics["images"], metrics["recall"])
+    draw_froc(froc(fields, rule), folder / "froc.png", per_image)
+    write_val_report(folder, dataset, split, fields, metrics)

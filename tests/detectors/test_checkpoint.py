@@ -1,0 +1,138 @@
+"""Weights files: read without running what they say, and refused in one line."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from converters.errors import InputError
+from mitoyolo.detectors.checkpoint import read_checkpoint
+from mitoyolo.detectors.yolo import YoloDetector, start_model, write_start
+
+CLASSIC = Path(__file__).parents[2].parent / "shared" / "data" / "weights" / "yolov5n.pt"
+
+
+def foreign_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickled module of a package that is not installed, as classic YOLOv5 files are."""
+    package = ModuleType("elsewhere")
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+            self.register_buffer("scratch", torch.zeros(2), persistent=False)
+            self.yaml = {"nc": 2}
+            self.names = {1: "imposter", 0: "mitosis"}
+
+    Model.__module__, Model.__qualname__ = "elsewhere", "Model"
+    package.Model = Model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "elsewhere", package)
+    torch.save({"model": Model().half(), "ema": None, "epoch": 3}, path)
+    monkeypatch.delitem(sys.modules, "elsewhere")
+
+
+def test_a_model_of_classes_that_are_not_installed_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "classic.pt"
+    foreign_checkpoint(path, monkeypatch)
+    found = read_checkpoint(path)
+    assert list(found.tensors) == [
+        "model.0.weight",
+        "model.0.bias",
+        "model.1.weight",
+        "model.1.bias",
+        "model.1.running_mean",
+        "model.1.running_var",
+        "model.1.num_batches_tracked",
+    ]
+    assert {tensor.dtype for tensor in found.tensors.values()} == {torch.float32}
+    assert found.names == ("mitosis", "imposter")
+    assert found.architecture == {"nc": 2}
+    assert found.card is None
+
+
+def test_averaged_weights_come_before_the_last_ones(tmp_path: Path) -> None:
+    path = tmp_path / "both.pt"
+    torch.save({"model": {"w": torch.zeros(1)}, "ema": {"w": torch.ones(1)}}, path)
+    assert read_checkpoint(path).tensors["w"].item() == 1
+
+
+class Malicious:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_file_cannot_run_a_command(tmp_path: Path, legacy: bool) -> None:
+    path, trace = tmp_path / "bad.pt", tmp_path / "trace"
+    content = {"model": {"w": torch.ones(1)}, "extra": Malicious(f"touch {trace}")}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    assert read_checkpoint(path).tensors["w"].item() == 1
+    assert not trace.exists()
+    torch.load(path, weights_only=False)  # the file does run it where it is trusted
+    assert trace.exists()
+
+
+def test_an_activation_is_not_evaluated(tmp_path: Path) -> None:
+    path, trace = tmp_path / "bad.pt", tmp_path / "trace"
+    model = start_model("yolov5n", None, ["mitosis"], 0)
+    model.yaml["activation"] = f"__import__('os').system('touch {trace}') or torch.nn.ReLU()"
+    write_start(path, model)
+    with pytest.raises(InputError, match="activation"):
+        YoloDetector(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not a readable checkpoint"),
+        (b"just text\n", "not a readable checkpoint"),
+        (pickle.dumps({"a": 1}), "not a readable checkpoint"),
+        (None, "no such weights file"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "odd.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        read_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cut_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "whole.pt"
+    torch.save({"model": {"w": torch.ones(9999)}}, path)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        read_checkpoint(path)
+
+
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.pt"
+    torch.save({"model": None, "epoch": 1}, path)
+    with pytest.raises(InputError, match="no tensors"):
+        read_checkpoint(path)
+
+
+def test_the_real_classic_weights_give_every_tensor_but_the_head() -> None:
+    if not CLASSIC.exists():
+        pytest.skip(f"no real data: {CLASSIC} is absent")
+    theirs = read_checkpoint(CLASSIC).tensors
+    model = start_model("yolov5n", CLASSIC, ["mitosis"], 0)
+    ours = {k: v for k, v in model.state_dict().items() if not k.startswith("model.24.")}
+    assert len(ours) == 342
+    assert all(torch.equal(value.float(), theirs[key]) for key, value in ours.items())

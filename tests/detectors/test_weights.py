@@ -1,0 +1,73 @@
+"""Where weights are looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from converters.errors import InputError
+from mitoyolo.detectors.weights import ENVIRONMENT, find_weights
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without weights: an empty working folder and an empty home."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    return tmp_path
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_none_means_from_scratch() -> None:
+    put(Path("none"))
+    assert find_weights("none", "yolov5n") is None
+
+
+def test_a_file_is_taken_as_it_is(bare: Path) -> None:
+    file = put(bare / "elsewhere" / "mine.pt")
+    assert find_weights(str(file), "yolov5n") == file
+
+
+def test_the_places_are_searched_in_order(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(bare / "named"))
+    home = put(bare / "home" / ".cache" / "mitoyolo" / "weights" / "yolov5n.pt")
+    assert find_weights(None, "yolov5n") == home
+    named = put(bare / "named" / "yolov5n.pt")
+    assert find_weights(None, "yolov5n") == named
+    below = put(Path("weights", "yolov5n.pt"))
+    assert find_weights(None, "yolov5n") == below
+    here = put(Path("yolov5n.pt"))
+    assert find_weights(None, "yolov5n") == here
+    assert find_weights("yolov5n", "yolov5n") == here
+
+
+def test_the_current_form_comes_before_the_classic() -> None:
+    put(Path("yolov5n.pt"))
+    put(Path("yolov5nu.pt"))
+    assert find_weights(None, "yolov5n") == Path("yolov5nu.pt")
+
+
+@pytest.mark.parametrize("asked", [None, "yolov5n.pt", "yolov5n", "some/folder/yolov5n.pt"])
+def test_absent_weights_are_one_line_that_says_where_to_put_them(asked: str | None) -> None:
+    with pytest.raises(InputError) as caught:
+        find_weights(asked, "yolov5n")
+    text = str(caught.value)
+    assert "yolov5n" in text
+    assert str(Path(".cache", "mitoyolo", "weights")) in text
+    assert ENVIRONMENT in text
+    assert "--weights none" in text
+    assert "\n" not in text
+
+
+def test_a_path_is_not_searched_by_its_last_part() -> None:
+    put(Path("yolov5n.pt"))
+    with pytest.raises(InputError):
+        find_weights("absent/yolov5n.pt", "yolov5n")

@@ -1,0 +1,290 @@
+"""Training end to end on a rendered dataset, tiny, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rendered import Cell, Source, write_dataset
+
+from converters.errors import InputError, OptionError
+from mitoyolo import train as module
+from mitoyolo.dataset import open_dataset
+from mitoyolo.detectors.base import load_detector
+from mitoyolo.detectors.failures import EngineError
+from mitoyolo.inference.apply import detect_tiles
+from mitoyolo.inference.merge import Detections
+from mitoyolo.train import TrainOptions, train
+from mitoyolo.val import val
+
+OPTIONS = TrainOptions(model="yolov5n", weights="none", epochs=2, batch=4, imgsz=64)
+
+
+def sources() -> list[Source]:
+    """Four images to train on, two to choose by, one to test."""
+    rng = np.random.default_rng(0)
+    return [
+        Source(
+            f"s{i}",
+            "train" if i < 4 else "val" if i < 6 else "test",
+            tuple(Cell(int(x), int(y)) for x, y in rng.integers(10, 50, (2, 2))),
+        )
+        for i in range(7)
+    ]
+
+
+@dataclass
+class Run:
+    """A finished training, and what its last validation saw."""
+
+    data: Path
+    folder: Path
+    best: Path
+    last_seen: dict[str, Detections]
+    connected: list[object]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("train")
+    data = write_dataset(root / "data", sources())
+    folder = root / "runs" / "tiny"
+    seen: dict[str, Detections] = {}
+    connected: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        from mitoyolo.detectors.yolo_train import MitosisTrainer
+
+        score = MitosisTrainer._score
+
+        def watched(self: MitosisTrainer, of_tile: dict[str, Detections]) -> Any:
+            seen.clear()
+            seen.update(of_tile)
+            return score(self, of_tile)
+
+        def refuse(*given: object) -> None:
+            connected.append(given)
+            raise OSError("no network in this test")
+
+        patch.setattr(MitosisTrainer, "_score", watched)
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        best = train(data, folder, OPTIONS)
+        val(data, best, split="val")
+    return Run(data, folder, best, seen, connected)
+
+
+def read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+# --- what it leaves ---------------------------------------------------------------------------
+
+
+def test_the_run_folder_is_whole_and_the_dataset_as_it_was(run: Run) -> None:
+    names = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*")}
+    assert {n for n in names if not n.startswith("val-")} == {
+        "args.yaml", "curves.png", "results.csv", "run.json", "summary.json", "weights",
+        "weights/best.pt", "weights/last.pt", "weights/start.pt",
+    }  # fmt: skip
+    assert run.best == run.folder / "weights" / "best.pt"
+    left = {path.suffix for path in run.data.rglob("*") if path.is_file()}
+    assert left == {".png", ".txt", ".json", ".csv", ".yaml"}  # no cache of Ultralytics'
+
+
+def test_run_json_says_what_was_done_and_where_the_time_went(run: Run) -> None:
+    record = read(run.folder / "run.json")
+    assert record["command"] == "train"
+    assert (record["seed"], record["device"], record["batch"]) == (0, "cpu", 4)
+    assert record["dataset_hash"] == open_dataset(run.data).hash()
+    assert {"start", "duration_s", "versions", "git"} <= record.keys()
+    assert record["images_per_s"] > 0
+    assert 0 < record["own_code_s"] < 0.1 * record["duration_s"]
+    assert 0 < record["validation_scoring_s"] < 0.5 * record["duration_s"]
+
+
+def test_results_hold_an_epoch_a_row_with_our_scores(run: Run) -> None:
+    with (run.folder / "results.csv").open(encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    summary = read(run.folder / "summary.json")
+    assert len(rows) == summary["epochs"] == 2
+    best = rows[summary["best_epoch"] - 1]
+    assert float(best["metrics/F1"]) == pytest.approx(summary["val_f1"], abs=1e-5)
+    assert float(best["metrics/threshold"]) == pytest.approx(summary["threshold"], abs=1e-5)
+    fitness = [float(r["metrics/F1"]) + 1e-3 * float(r["metrics/AP"]) for r in rows]
+    assert fitness[summary["best_epoch"] - 1] == max(fitness)
+
+
+def test_the_card_is_plain_and_complete(run: Run) -> None:
+    content = torch.load(run.best, map_location="cpu", weights_only=False)
+    card = content["mitoyolo"]
+    assert json.loads(json.dumps(card)) == card
+    summary = read(run.folder / "summary.json")
+    assert card["classes"] == ["mitosis"]
+    assert (card["family"], card["mpp"]) == ("yolov5n", [0.5, 0.5])
+    assert (card["tile"], card["overlap"], card["imgsz"]) == (64, 32, 64)
+    assert (card["radius_um"], card["protocol"]) == (8.0, "centroid")
+    assert card["normalisation"] is None
+    assert card["threshold"] == summary["threshold"]
+    assert card["threshold_from"] == f"val split, best F1, epoch {summary['best_epoch']}"
+    assert content["optimizer"] is None
+
+
+def test_the_last_weights_carry_a_threshold_only_if_they_are_the_best(run: Run) -> None:
+    last = load_detector(run.folder / "weights" / "last.pt").card
+    assert last is not None
+    summary = read(run.folder / "summary.json")
+    same = summary["best_epoch"] == summary["epochs"]
+    assert last.threshold == (summary["threshold"] if same else None)
+    assert module._bare(last).threshold is None
+
+
+def test_plain_ultralytics_loads_and_applies_the_weights(run: Run) -> None:
+    from ultralytics import YOLO
+
+    image = next((run.data / "images" / "val").glob("*.png"))
+    (result,) = YOLO(run.best).predict(image, imgsz=64, conf=0.001, device="cpu", verbose=False)
+    assert result.names == {0: "mitosis"}
+
+
+def test_val_scores_what_training_scored(run: Run) -> None:
+    """The letterbox and NMS are Ultralytics' own: the same boxes but for half precision."""
+    detector = load_detector(run.folder / "weights" / "last.pt")
+    again = detect_tiles(detector, open_dataset(run.data), "val")
+    assert again.keys() == run.last_seen.keys()
+    for name, rows in again.items():
+        theirs = run.last_seen[name][np.argsort(-run.last_seen[name][:, 4])]
+        assert len(rows) == pytest.approx(len(theirs), abs=1)
+        assert rows[0, 4] == pytest.approx(theirs[0, 4], abs=1e-3)
+        near = np.abs(theirs[:, :4] - rows[0, :4]).max(axis=1)
+        assert near.min() < 0.5
+
+
+def test_the_f1_of_val_is_that_of_training(run: Run) -> None:
+    metrics = read(run.folder / "val-val" / "metrics.json")
+    summary = read(run.folder / "summary.json")
+    truths = metrics["tp"] + metrics["fn"]
+    assert metrics["f1"] == pytest.approx(summary["val_f1"], abs=2 / truths)
+    assert metrics["threshold"] == summary["threshold"]
+
+
+def test_nothing_asks_for_the_network(run: Run) -> None:
+    assert run.connected == []
+
+
+# --- the same call, other calls, unfinished runs ----------------------------------------------
+
+
+def test_a_finished_run_is_not_done_again(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    before = run.best.stat().st_mtime_ns
+    assert train(run.data, run.folder, OPTIONS) == run.best
+    assert run.best.stat().st_mtime_ns == before
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_another_call_is_refused(run: Run) -> None:
+    other = TrainOptions(model="yolov5n", weights="none", epochs=3, batch=4, imgsz=64)
+    with pytest.raises(InputError, match=r"finished `train` with another epochs.*--overwrite"):
+        train(run.data, run.folder, other)
+
+
+def test_an_unfinished_run_is_refused(run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "unfinished"
+    shutil.copytree(run.folder, copy)
+    (copy / "summary.json").unlink()
+    with pytest.raises(InputError, match=r"unfinished `train`.*--overwrite"):
+        train(run.data, copy, OPTIONS)
+
+
+def test_a_failure_of_the_engine_is_one_line_and_leaves_no_index(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mitoyolo.detectors.yolo_train import MitosisTrainer
+
+    def fail(self: MitosisTrainer) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 9 GiB\nand more")
+
+    monkeypatch.setattr(MitosisTrainer, "_setup_train", fail)
+    with pytest.raises(EngineError, match=r"out of memory .*smaller --batch") as caught:
+        train(run.data, tmp_path / "run", OPTIONS)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+# --- input that cannot be trained on ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "yolov9"}, "--model 'yolov9' is not known"),
+        ({"device": "7"}, "--device 7: no such GPU"),
+        ({"settings": {"mosiac": 0}}, "no such setting"),
+    ],
+)
+def test_wrong_calls_leave_no_folder(
+    run: Run, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    options = TrainOptions(**{"model": "yolov5n", "weights": "none", **change})
+    with pytest.raises(OptionError, match=said):
+        train(run.data, tmp_path / "run", options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (lambda s: s.split != "val", "the val split holds no tile"),
+        (lambda s: s.split != "train", "the train split holds no tile"),
+    ],
+)
+def test_an_empty_split_is_refused(tmp_path: Path, kept: Any, said: str) -> None:
+    data = write_dataset(tmp_path / "d", [s for s in sources() if kept(s)])
+    with pytest.raises(InputError, match=said):
+        train(data, tmp_path / "run", OPTIONS)
+
+
+def test_a_split_without_mitoses_is_refused_or_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = (Cell(20, 20),)
+    bare = write_dataset(tmp_path / "a", [Source("a", "train"), Source("b", "val", cell)])
+    with pytest.raises(InputError, match="no mitosis in the train split"):
+        train(bare, tmp_path / "run", OPTIONS)
+    module._check(
+        open_dataset(
+            write_dataset(tmp_path / "b", [Source("a", "train", cell), Source("b", "val")])
+        )
+    )
+    assert "warning: no mitosis in the val split" in capsys.readouterr().err
+
+
+def test_a_missing_tile_is_named(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", sources())
+    (data / "images" / "train" / "s1_32_0.png").unlink()
+    with pytest.raises(InputError, match=r"s1_32_0\.png: the tile's image is missing"):
+        train(data, tmp_path / "run", OPTIONS)
+
+
+def test_what_ultralytics_would_leave_out_is_an_error(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", sources())
+    label = data / "labels" / "train" / "s1_0_0.txt"
+    label.write_text("0 1.5 0.5 0.2 0.2\n")
+    with pytest.raises(InputError, match=r"1 tiles of the train split cannot be used.*s1_0_0"):
+        train(data, tmp_path / "run", OPTIONS)
+
+
+def test_a_stray_image_is_an_error(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", sources())
+    folder = data / "images" / "train"
+    shutil.copy(folder / "s1_0_0.png", folder / "stray.png")
+    with pytest.raises(InputError, match=r"1 tiles of the train split not in manifest.*stray"):
+        train(data, tmp_path / "run", OPTIONS)
