@@ -140,7 +140,7 @@ def _claim(
         )
     state = "finished" if finished else "unfinished"
     raise InputError(
-        f"holds a {state} `{owner.get('command')}` {_difference(owner, command, arguments)}",
+        f"holds {state} work of `{owner.get('command')}` {_difference(owner, command, arguments)}",
         file=out,
         fix="give a new folder, or add --overwrite",
     )

@@ -129,7 +129,7 @@ def test_dots_and_rings_are_where_they_belong() -> None:
     image = paint(100, 80, [])
     dots = draw_dots(image, np.array([[30.0, 40.0]]), (0.5, 0.5))
     assert tuple(dots[40, 30]) == RED
-    assert dots[40, 46].tolist() == pytest.approx(list(RED), abs=45)  # the ring of 8 µm, its edge smooth
+    assert dots[40, 46].tolist() == pytest.approx(list(RED), abs=45)  # the ring of 8 µm
     assert tuple(dots[40, 38]) == PINK
     rings = draw_truth(image, [(30, 40)], (0.5, 0.5))
     assert rings[40, 50].tolist() == pytest.approx(list(GREEN), abs=45)  # the ring of 10 µm

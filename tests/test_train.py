@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Cli
 from rendered import Cell, Source, write_dataset
 
 from converters.errors import InputError, OptionError
@@ -217,6 +218,25 @@ def test_a_failure_of_the_engine_is_one_line_and_leaves_no_index(
         train(run.data, tmp_path / "run", OPTIONS)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("train", "--data", "d", "--model", "yolov5n"), "--overwrite starts again"),
+        (("val", "--data", "d", "--weights", "w"), "the same call continues"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(
+    command: tuple[str, ...], said: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"mitoyolo.{command[0]}.{command[0]}", interrupt)
+    done = cli(*command)
+    assert (done.code, done.out) == (130, "")
+    assert done.error == f"mitoyolo: interrupted; {said}"
 
 
 # --- input that cannot be trained on ----------------------------------------------------------

@@ -37,7 +37,7 @@ SOURCES = (
         case="2",
         scanner="H",
     ),
-    Source("chosen", "val", (Cell(20, 20, 0.6), Cell(70, 40, 0.4, None)), case="3"),
+    Source("chosen", "val", (Cell(20, 20, 0.6), Cell(70, 40, 0.2, None)), case="3"),
 )
 
 
@@ -119,7 +119,7 @@ def test_without_one_the_threshold_is_chosen_on_the_val_split(
 ) -> None:
     detector.card = card(threshold=None)
     metrics = val(data, weights)
-    assert metrics["threshold"] == pytest.approx(0.5)  # midway between 0.4 and 0.6
+    assert metrics["threshold"] == pytest.approx(0.4)  # midway between 0.2 and 0.6
     assert metrics["threshold_from"] == "val split, best F1"
     assert counts(metrics) == (2, 1, 2)
     assert "chosen on the validation split" in capsys.readouterr().err

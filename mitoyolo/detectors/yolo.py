@@ -7,6 +7,7 @@ head, so a classic checkpoint gives every tensor but the head's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from math import ceil, inf
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from converters.errors import InputError
-from converters.files import write_with
+from converters.files import write_bytes
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import Card, card_from_dict
 from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint
@@ -24,9 +25,9 @@ from mitoyolo.detectors.failures import foreseen
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import Detections
 
-from ultralytics.nn.tasks import DetectionModel  # isort: skip
-from ultralytics.utils.nms import non_max_suppression  # isort: skip
-from ultralytics.utils.torch_utils import init_seeds  # isort: skip
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.torch_utils import init_seeds
 
 NAMES = ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
 
@@ -97,7 +98,9 @@ def _take_over(model: DetectionModel, checkpoint: Checkpoint, name: str) -> None
 def write_start(path: Path, model: DetectionModel) -> None:
     """Write a model as an Ultralytics checkpoint in full precision, to train from or to compare."""
     content = {"epoch": -1, "model": model.float(), "ema": None, "train_args": {}}
-    write_with(path, lambda temporary: torch.save(content, temporary))
+    buffer = BytesIO()  # torch.save to a full disk hides that it is full
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 class YoloDetector:

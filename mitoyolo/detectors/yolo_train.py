@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ import numpy as np
 import yaml
 
 from converters.errors import InputError, OptionError
-from converters.files import write_with
+from converters.files import PART, write_with
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import CARD_KEY, Card
@@ -28,9 +31,9 @@ from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.scoring import by_source, fields_of
 from mitoyolo.progress import Bar
 
-from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg  # isort: skip
-from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # isort: skip
-from ultralytics.utils.torch_utils import strip_optimizer  # isort: skip
+from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.utils.torch_utils import strip_optimizer
 
 OPTIONS = {"model", "data", "project", "name", "epochs", "imgsz", "batch", "device", "seed"}
 """Ultralytics' keys that are options of ``mitoyolo train``."""
@@ -225,15 +228,21 @@ class MitosisTrainer(DetectionTrainer):
     def save_model(self) -> bool:
         """Let Ultralytics write beside the checkpoints, then rename: a kill loses none."""
         finals = (self.last, self.best)
-        self.last, self.best = (path.with_name(f".part-{path.name}") for path in finals)
+        parts = [path.with_name(f"{PART}{path.name}") for path in finals]
+        self.last, self.best = parts
         try:
             done = bool(super().save_model())
             with self.outcome.clock.timed("own"):
-                for part, final in zip((self.last, self.best), finals, strict=True):
+                for part, final in zip(parts, finals, strict=True):
                     if part.exists():
                         part.replace(final)
+        except OSError as error:  # a full disk, whose error names no file
+            error.filename = str(finals[0])
+            raise
         finally:
             self.last, self.best = finals
+            for part in parts:
+                part.unlink(missing_ok=True)
         return done
 
     def final_eval(self) -> None:
@@ -313,6 +322,20 @@ def finish(path: Path, card: Card) -> None:
     """Leave in a checkpoint what inference needs: the averaged model, and the card."""
 
     def write(temporary: Path) -> None:
-        strip_optimizer(path, s=str(temporary), updates={CARD_KEY: card.to_dict()})
+        if not strip_optimizer(path, s=str(temporary), updates={CARD_KEY: card.to_dict()}):
+            raise RuntimeError(f"{path} cannot be read back")  # else an empty file would follow
 
-    write_with(path, write)
+    with foreseen("give more memory"), _full_disk(path):
+        write_with(path, write)
+
+
+@contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """Say that the disk is full where torch, which fails to write, does not."""
+    try:
+        yield
+    except RuntimeError as error:
+        free = shutil.disk_usage(path.parent).free
+        if free < path.stat().st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise

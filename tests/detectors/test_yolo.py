@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from rendered import Cell, Source, paint, write_dataset
+from rendered import Cell, Source, card, paint, write_dataset
 
 from converters.errors import InputError, OptionError
 from mitoyolo.dataset import open_dataset
-from mitoyolo.detectors import ultralytics_quiet  # noqa: F401
+from mitoyolo.detectors import ultralytics_quiet, yolo_train  # noqa: F401
 from mitoyolo.detectors.failures import EngineError, foreseen
 from mitoyolo.detectors.yolo import (
     YoloDetector,
@@ -201,3 +203,52 @@ def test_what_is_one_line_already_passes(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, foreseen("lower it"):
         raise error
     assert caught.value is error
+
+
+# --- a full disk ------------------------------------------------------------------------------
+
+
+def test_a_disk_that_fills_up_while_saving_keeps_the_older_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = object.__new__(MitosisTrainer)
+    trainer.last, trainer.best = tmp_path / "last.pt", tmp_path / "best.pt"
+    trainer.last.write_text("older")
+
+    def fail(self: MitosisTrainer) -> bool:
+        self.last.write_text("cut")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DetectionTrainer, "save_model", fail)
+    with pytest.raises(OSError, match="No space") as caught:
+        trainer.save_model()
+    assert caught.value.filename == str(tmp_path / "last.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert trainer.last.read_text() == "older"
+
+
+@pytest.mark.parametrize(("free", "kind"), [(10, OSError), (10**9, EngineError)])
+def test_torch_that_cannot_write_the_card_is_told_from_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: type[Exception]
+) -> None:
+    path = tmp_path / "best.pt"
+    path.write_bytes(b"older" * 100)
+
+    def fail(*given: object, **named: object) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(yolo_train, "strip_optimizer", fail)
+    monkeypatch.setattr(yolo_train.shutil, "disk_usage", lambda p: SimpleNamespace(free=free))
+    with pytest.raises(kind) as caught:
+        yolo_train.finish(path, card())
+    assert getattr(caught.value, "errno", None) == (errno.ENOSPC if kind is OSError else None)
+    assert [p.name for p in tmp_path.iterdir()] == ["best.pt"]
+    assert path.read_bytes() == b"older" * 100
+
+
+def test_weights_that_cannot_be_read_back_are_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    path.write_bytes(b"damaged")
+    with pytest.raises(EngineError, match="cannot be read back"):
+        yolo_train.finish(path, card())
+    assert path.read_bytes() == b"damaged"

@@ -195,7 +195,7 @@ def test_killed_and_continued(plain: Path, tmp_path: Path) -> None:
     assert not (out / "summary.json").exists()
     written = len(list(out.rglob("t*.png")))
     assert written < 22
-    with pytest.raises(InputError, match="mode|normalisation"):
+    with pytest.raises(InputError, match=r"mode|normalisation"):
         normalize_folder(plain, out, mode="tile", workers=1)
     normalize_folder(plain, out, workers=1)
     assert contents(out) == contents(whole)
