@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Done. Try: make demo, or $(BIN)/mitoyolo --help"
 
 demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/demo/report.html
-	$(BIN)/mitoyolo demo $(DEMO)/data --cases 10 --tiles 20 --overwrite
+	$(BIN)/mitoyolo demo $(DEMO)/data --cases 12 --tiles 20 --overwrite
 	$(BIN)/mitoyolo convert $(DEMO)/data/cadd4mbc $(DEMO)/dataset --from cadd4mbc --preset demo --images $(DEMO)/data/tiles --split 0.6,0.2,0.2 --overwrite
 	$(BIN)/mitoyolo normalize $(DEMO)/dataset $(DEMO)/normalised --method reinhard --overwrite
 	$(BIN)/mitoyolo train --data $(DEMO)/normalised/dataset.yaml --model yolov5n --weights none --epochs 30 --imgsz 256 --project $(DEMO) --name yolov5n --overwrite

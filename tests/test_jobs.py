@@ -74,7 +74,7 @@ def test_an_unfinished_folder_is_continued_and_swept(tmp_path: Path) -> None:
     [
         ({"seed": 1}, r"holds {state} work of `convert` with another seed; .*--overwrite"),
         ({"seed": 0, "tile": 5}, r"with another tile"),
-        ({"command": "tile", "seed": 0}, r"{state} `convert` and this is `tile`"),
+        ({"command": "tile", "seed": 0}, r"{state} work of `convert` and this is `tile`"),
     ],
 )
 def test_another_call_is_refused(
