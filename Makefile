@@ -7,7 +7,7 @@ DEMO := runs/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long lint clean
+.PHONY: help install demo test lint clean
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 help:  ## this list
@@ -35,11 +35,8 @@ demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/de
 	$(BIN)/mitoyolo report $(DEMO)/yolov5n --out $(DEMO)/report.html
 	@echo "Open $(DEMO)/report.html"
 
-test: $(READY)  ## the tests, without those that take minutes
+test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
-
-test-long: $(READY)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m long
 
 lint: $(READY)  ## ruff (rules, then formatting) and mypy
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -79,6 +80,15 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
             writer.writerows(rows)
 
     write_with(path, write)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the bytes of ``source`` to ``target`` atomically, making its folder."""
+
+    def copy(temporary: Path) -> None:
+        shutil.copyfile(source, temporary)
+
+    write_with(target, copy)
 
 
 def _write_all(path: Path, data: bytes) -> None:

@@ -38,9 +38,12 @@ def find_files(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     OSError
         A folder may not be listed: its files would be missing silently.
     """
-    yield from sorted(
-        path for path in _walk(root) if path.suffix.lower() in suffixes and path.is_file()
-    )
+    yield from (path for path in all_files(root) if path.suffix.lower() in suffixes)
+
+
+def all_files(root: Path) -> list[Path]:
+    """As :func:`find_files`, of any suffix."""
+    return sorted(path for path in _walk(root) if path.is_file())
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -80,6 +83,18 @@ def image_size(path: Path) -> tuple[int, int]:
             file=path,
             fix="export or download it again",
         ) from None
+
+
+def is_turned(path: Path) -> bool:
+    """Whether EXIF asks viewers to turn or mirror the image: some decoders obey, others do not.
+
+    Source: EXIF 2.3 specification, tag 274 (Orientation).
+    """
+    try:
+        with open_image(path) as image:
+            return image.getexif().get(274, 1) != 1
+    except Exception:  # whether the image itself is readable shows elsewhere
+        return False
 
 
 def image_mpp(path: Path) -> tuple[float, float] | None:

@@ -35,11 +35,11 @@ Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 
 def main() -> None:
-    """Run the program; every foreseen error is one line on stderr, exit 2 for a wrong call, 1 for
-    bad input."""
+    """Run the program; every error is one line on stderr, exit 2 for a wrong call, 1 for bad
+    input."""
     try:
         app()
-    except (MitoyoloError, OSError) as error:
+    except Exception as error:
         if "--debug" in sys.argv:
             raise
         print(f"mitoyolo: {_one_line(error)}", file=sys.stderr)
@@ -59,12 +59,16 @@ INTERRUPTED = 130
 """The exit code that Typer makes of Ctrl-C."""
 
 
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and not isinstance(error, MitoyoloError):
+def _one_line(error: Exception) -> str:
+    if isinstance(error, MitoyoloError):
+        text = str(error)
+    elif isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         hint = "; free some space, then repeat the call" if error.errno == errno.ENOSPC else ""
-        return " ".join(f"{place}{error.strerror or error}{hint}".split())
-    return " ".join(str(error).split())
+        text = f"{place}{error.strerror or error}{hint}"
+    else:
+        text = f"an error of mitoyolo itself, {type(error).__name__}: {error}; --debug shows where"
+    return " ".join(text.split())
 
 
 def _begin(quiet: bool) -> None:
@@ -93,7 +97,7 @@ def _program(
 
 @app.command(epilog="Example: mitoyolo formats")
 def formats(debug: Debug = False) -> None:
-    """List every annotation format that can be read or written, one a line."""
+    """List the annotation formats that can be read or written."""
     from converters.registry import FORMATS
 
     for name, entry in FORMATS.items():
@@ -140,7 +144,8 @@ def convert(
         int | None, typer.Option(min=32, help="Cut into tiles of this many px; else whole images.")
     ] = None,
     overlap: Annotated[
-        int | None, typer.Option(min=0, help="px shared by neighbouring tiles.  [default: 64]")
+        int | None,
+        typer.Option(min=0, help="px shared by tiles; else 64, or a quarter of a small tile."),
     ] = None,
     tile_format: Annotated[str, typer.Option(help="png (lossless) or jpg, for cut tiles.")] = "png",
     background: Annotated[
@@ -162,7 +167,10 @@ def convert(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Turn annotations and images into a dataset folder (YOLO, with COCO and tables)."""
+    """Turn annotations and images into a dataset folder.
+
+    It holds YOLO labels, the same boxes as COCO, and tables.
+    """
     _begin(quiet)
     from converters.model import LABELS
     from converters.mpp import parse_mpp
@@ -243,7 +251,13 @@ def normalize(
     """Bring the colours of H&E images to those of a target."""
     _begin(quiet)
     from mitoyolo.stain.folder import fit_target, normalize_folder
+    from mitoyolo.stain.methods import METHODS
+    from mitoyolo.stain.target import MODES
 
+    _one_of("--method", method, tuple(METHODS))
+    _one_of("--mode", mode, MODES)
+    if mode == "target" and target is None and not fit:
+        raise typer.BadParameter("--mode target needs one", param_hint="--target")
     if fit:
         fit_target(src, out, method)
     else:
@@ -260,9 +274,10 @@ def train(
     data: Annotated[Path, typer.Option(help="dataset.yaml of a dataset folder.")],
     model: Annotated[str, typer.Option(help="yolov5n, yolov5s, yolov5m, yolov5l or yolov5x.")],
     weights: Annotated[
-        str | None, typer.Option(metavar="FILE|none", help="Start; none: from scratch.")
+        str | None,
+        typer.Option(metavar="FILE|none", help="Start; none: from scratch; else pretrained."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 50,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training tiles.")] = 50,
     imgsz: Annotated[
         int | None, typer.Option(min=32, help="px a tile is resized to; else its own size.")
     ] = None,
@@ -275,13 +290,18 @@ def train(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any Ultralytics setting."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A training setting of Ultralytics; repeat for more."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Fine-tune a detector; the best epoch is chosen by F1 at 8 µm on the validation split."""
+    """Fine-tune a detector on a dataset folder.
+
+    The best epoch is the one with the best F1 on whole validation images.
+    """
     _begin(quiet)
     from mitoyolo.train import TrainOptions
     from mitoyolo.train import train as run
@@ -329,14 +349,20 @@ def val(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Score weights on a split: F1, precision and recall on whole source images."""
+    """Score weights on a split of a dataset folder.
+
+    F1, precision, recall, AP and FROC, all on whole source images.
+    """
     _begin(quiet)
     from converters.mpp import parse_mpp
+    from mitoyolo.evaluation.protocols import PROTOCOLS
     from mitoyolo.split import SPLITS
     from mitoyolo.val import summary_line
     from mitoyolo.val import val as run
 
     _one_of("--split", split, SPLITS)
+    if protocol:
+        _one_of("--protocol", protocol, tuple(PROTOCOLS))
     metrics = run(
         data,
         weights,
@@ -360,7 +386,7 @@ def val(
 def detect(
     src: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
     weights: Annotated[Path, typer.Option(help="best.pt of a run.")],
-    out: Annotated[Path, typer.Option(help="A folder an image is written into it.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; each image gets one in it.")],
     mpp: Annotated[
         str | None, typer.Option(metavar="F[,FY]", help="µm/px of the images; wins over the file.")
     ] = None,
@@ -374,7 +400,10 @@ def detect(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Find mitoses in images: tables, QuPath GeoJSON, overlay with red dots, report."""
+    """Find mitoses in images.
+
+    Writes tables, QuPath GeoJSON, an overlay with red dots and a report for each.
+    """
     _begin(quiet)
     from converters.mpp import parse_mpp
     from mitoyolo.detect import DetectOptions
@@ -402,7 +431,10 @@ def demo(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Render the built-in example: H&E-like tiles with annotations in two formats."""
+    """Render the built-in example.
+
+    H&E-like tissue with annotations in two formats: CADD4MBC and MITOS-ATYPIA-14.
+    """
     _begin(quiet)
     from mitoyolo.demo import demo as run
 
@@ -417,17 +449,22 @@ def report(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """One page over a run: tiles, labels, training curves, scores, detections over truth."""
+    """Write one page over a run.
+
+    Tiles, labels, training curves, scores, and detections over truth.
+    """
     _begin(quiet)
     from mitoyolo.report.pipeline import write_pipeline_report
+    from mitoyolo.split import SPLITS
 
+    _one_of("--split", split, SPLITS)
     write_pipeline_report(run, out, split=split)
     print(out)
 
 
 @app.command(epilog="Example: mitoyolo doctor")
 def doctor(debug: Debug = False) -> None:
-    """Versions, devices, weights found, and what is missing."""
+    """Show versions, devices, weights found, and what is missing."""
     from mitoyolo.doctor import findings
 
     for name, value in findings():
@@ -459,7 +496,10 @@ def _settings(pairs: list[str]) -> dict[str, object]:
         key, separator, value = pair.partition("=")
         if not (key and separator):
             raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--set")
-        settings[key.strip()] = yaml.safe_load(value)
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise typer.BadParameter(f"{value!r} is not a value", param_hint="--set") from None
     return settings
 
 

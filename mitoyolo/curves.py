@@ -25,6 +25,7 @@ def draw_curves(results: Path, picture: Path, *, title: str, rule: str) -> None:
         name.strip(): [float(row[name]) for row in rows] for name in (rows[0] if rows else {})
     }
     epochs = columns.get("epoch", [])
+    mark = "." if len(epochs) == 1 else ""  # a lone point makes no line and would not be seen
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     kinds = [name.removeprefix("train/") for name in columns if name.startswith("train/")]
@@ -33,10 +34,10 @@ def draw_curves(results: Path, picture: Path, *, title: str, rule: str) -> None:
             if f"{split}/{kind}" in columns:
                 values = columns[f"{split}/{kind}"]
                 label = f"{kind.removesuffix('_loss')}, {split}"
-                losses.plot(epochs, values, line, color=f"C{i}", label=label)
+                losses.plot(epochs, values, line, marker=mark, color=f"C{i}", label=label)
     for name in ("metrics/F1", "metrics/AP"):
         if name in columns:
-            scores.plot(epochs, columns[name], label=name.removeprefix("metrics/"))
+            scores.plot(epochs, columns[name], marker=mark, label=name.removeprefix("metrics/"))
     losses.set(title=title, xlabel="epoch", ylabel="loss")
     scores.set(title=f"source images of the val split ({rule})", xlabel="epoch", ylim=(0, 1))
     for axes in (losses, scores):

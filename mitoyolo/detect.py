@@ -21,10 +21,10 @@ from mitoyolo.progress import Bar, bar, note
 from mitoyolo.report.detect import write_detect_report
 from mitoyolo.report.overlay import draw_dots
 from mitoyolo.stain.tissue import tissue_fraction
-from mitoyolo.tiles import grid
+from mitoyolo.tiles import DEFAULT_OVERLAP, grid
 
 INDEX = "summary.json"
-DEFAULT_TILE, DEFAULT_OVERLAP = 512, 64
+DEFAULT_TILE = 512
 
 NAMED = 5
 """Images left out that the last line names; a note names each as it fails."""
@@ -49,11 +49,14 @@ class Task:
     ----------
     image, folder : Path
         What is read, and where the results go.
+    source : str
+        What the tables call the image: its path below the folder that was given.
     mpp : (float, float) or None
         µm per pixel of the image; None only for one whose header cannot be read.
     """
 
     image: Path
+    source: str
     folder: Path
     mpp: Mpp | None
     weights: Path
@@ -102,7 +105,7 @@ def detect(
         Nothing to read, or an image without µm/px; after all images are done, those that could
         not be read.
     """
-    images = _images(src)
+    images = _images(src, out)
     scales = _scales(list(images.values()), options.mpp)
     detector = load_detector(weights, device=options.device)
     if "mitosis" not in detector.classes:
@@ -115,6 +118,7 @@ def detect(
     tasks = [
         Task(
             image=path,
+            source=path.name if src.is_file() else path.relative_to(src).as_posix(),
             folder=out / name,
             mpp=scales[path],
             weights=weights,
@@ -148,12 +152,19 @@ def detect(
 # --- what to do -------------------------------------------------------------------------------
 
 
-def _images(src: Path) -> dict[str, Path]:
+def _images(src: Path, out: Path) -> dict[str, Path]:
     """Name of the result folder -> image."""
     if src.is_file():
         return {src.stem: src}
     if not src.is_dir():
         raise InputError("no such image or folder", file=src)
+    written = out.resolve()
+    if src.resolve() in (written, *written.parents):
+        raise InputError(
+            f"the results would lie among the images of {src}",
+            file=out,
+            fix="give another --out, else the next call takes overlays for images",
+        )
     images: dict[str, Path] = {}
     for path in find_files(src, IMAGE_SUFFIXES):
         name = "_".join(path.relative_to(src).with_suffix("").parts)
@@ -251,7 +262,7 @@ def _detect(task: Task, overwrite: bool, progress: Bar) -> None:
 
 def _write(task: Task, image: RGB, mpp: Mpp, found: Detections) -> None:
     folder, classes = task.folder, task.detector.classes
-    write_detections(folder / "detections.csv", task.image.name, found, classes, mpp)
+    write_detections(folder / "detections.csv", task.source, found, classes, mpp)
     write_geojson(folder / "detections.geojson", found, classes)
     write_midog(folder / "detections.midog.json", found, classes, mpp)
     mitoses = found[found[:, 5] == classes.index("mitosis")]
@@ -265,7 +276,7 @@ def _summary(task: Task, image: RGB, mpp: Mpp, count: int) -> dict[str, Any]:
     pixels = tissue_fraction(image) * image.shape[0] * image.shape[1]
     tissue = pixels * mpp[0] * mpp[1] / 1e6
     return {
-        "source": task.image.name,
+        "source": task.source,
         "mpp": list(mpp),
         "region": "all tissue",
         "count": count,

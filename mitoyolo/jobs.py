@@ -3,6 +3,8 @@
 A job's folder is built in place. ``run.json`` is written first and says which call owns the
 folder; the index (``dataset.yaml``, ``summary.json``, ...) is written last and means: finished.
 The same call continues an unfinished folder; any other call is an error unless it overwrites.
+Where bad input stops a call, what it began is taken away again: mended input is another input, so
+nothing could continue it.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ def open_job(
     """
     if out.exists() and not out.is_dir():
         raise InputError("is a file, expected a folder to write", file=out)
+    made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
         _claim(out, command, arguments, index, overwrite, resumable)
@@ -91,6 +94,7 @@ def open_job(
         if job.finished:
             yield job
             return
+        begun_before = (out / RUN_FILE).exists()
         started = time.monotonic()
         record = {
             "command": command,
@@ -100,7 +104,14 @@ def open_job(
             "start": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(out / RUN_FILE, record)
-        yield job
+        try:
+            yield job
+        except InputError:
+            if not begun_before:
+                _empty(out)
+                if made:
+                    out.rmdir()
+            raise
         record |= {"duration_s": round(time.monotonic() - started, 1)} | job.facts
         write_json(out / RUN_FILE, record)
 
@@ -187,6 +198,25 @@ def _empty(out: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def check_apart(out: Path, read: Iterable[Path]) -> None:
+    """Refuse an output folder that lies in an input folder, or an input folder in it.
+
+    Raises
+    ------
+    InputError
+        What is written would be read by the next call, or what is read be overwritten.
+    """
+    written = out.resolve()
+    for folder in read:
+        source = folder.resolve()
+        if written == source or source in written.parents or written in source.parents:
+            raise InputError(
+                f"output and input ({folder}) lie in each other",
+                file=out,
+                fix="give another folder to write",
+            )
 
 
 @contextmanager

@@ -18,11 +18,11 @@ from mitoyolo.detectors.weights import find_weights
 from mitoyolo.evaluation.protocols import get_protocol
 from mitoyolo.jobs import open_job, versions
 from mitoyolo.progress import bar, note
+from mitoyolo.tiles import DEFAULT_OVERLAP
 
 INDEX = "summary.json"
 START = Path("weights", "start.pt")
 MODELS = ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
-DEFAULT_OVERLAP = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,12 @@ from conftest import Cli
 from typer.main import get_command
 
 import converters
+from converters.prepare import Selection
 from mitoyolo import __version__
 from mitoyolo.cli import app
+from mitoyolo.convert import ConvertOptions
+from mitoyolo.detect import DetectOptions
+from mitoyolo.train import TrainOptions
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 HEAVY = ("torch", "numpy", "pandas", "cv2", "ultralytics")
@@ -78,6 +82,156 @@ def test_an_error_of_the_system_is_one_line(
     assert result.code == 1 and "a.png: " in result.error and hint in result.error
     with pytest.raises(OSError, match=r"a\.png"):
         cli("formats", "--debug")
+
+
+def test_an_error_of_our_own_is_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    import converters.registry
+
+    monkeypatch.setattr(converters.registry, "FORMATS", None)
+    result = cli("formats")
+    assert result.code == 1
+    assert "an error of mitoyolo itself, AttributeError" in result.error
+    assert "--debug shows where" in result.error
+    with pytest.raises(AttributeError):
+        cli("formats", "--debug")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "convert a b --from dsa --box oval",
+        "convert a b --from dsa --tile 64 --overlap 64",
+        "convert a b --from dsa --labels imposter",
+        "normalize a b --method nobody",
+        "normalize a b --mode slide",
+        "normalize a b --mode target",
+        "train --data a --model yolov5n --set mosaic",
+        "train --data a --model yolov5n --set mosaic=[1",
+        "val --data a --weights b --split all",
+        "val --data a --weights b --protocol midog99",
+        "val --data a --weights b --threshold high",
+        "detect a --weights b --out c --mpp 0",
+        "report a --out b --split all",
+    ],
+)
+def test_a_wrong_call_ends_with_2(call: str, cli: Cli) -> None:
+    result = cli(*call.split())
+    assert (result.code, result.out) == (2, ""), result.err
+
+
+REACHES = {
+    "convert": (
+        "mitoyolo.convert.convert",
+        "SRC OUT --from dsa --to yolo --images I --preset demo --mpp 0.5,1 --at-mpp 0.25 "
+        "--radius-um 6 --box fixed --min-area 3 --min-confidence 0.8 --labels imposter,mitosis "
+        "--tile 96 --overlap 9 --tile-format jpg --background 0.25 --split 0.5,0.25,0.25 "
+        "--split-file S --group-by image --unlabelled skip --bad drop --seed 4",
+        (
+            Path("SRC"),
+            Path("OUT"),
+            ConvertOptions(
+                format="dsa", images=Path("I"), preset="demo", mpp=(0.5, 1.0), at_mpp=0.25,
+                selection=Selection(
+                    labels=("imposter", "mitosis"), min_confidence=0.8, min_area=3, box="fixed",
+                    radius_um=6,
+                ),
+                tile=96, overlap=9, tile_format="jpg", background=0.25, shares=(0.5, 0.25, 0.25),
+                split_file=Path("S"), group_by="image", unlabelled="skip", bad="drop", seed=4,
+            ),
+        ),
+        {},
+    ),
+    "normalize": (
+        "mitoyolo.stain.folder.normalize_folder",
+        "SRC OUT --method reinhard --mode target --target T --workers 3",
+        (Path("SRC"), Path("OUT")),
+        {"method": "reinhard", "mode": "target", "target": Path("T"), "workers": 3},
+    ),
+    "train": (
+        "mitoyolo.train.train",
+        "--data D --model yolov5s --weights W --epochs 7 --imgsz 96 --batch 5 --device 1 --seed 4 "
+        "--project P --name N --set lr0=0.5 --set optimizer=SGD",
+        (
+            Path("D"),
+            Path("P/N"),
+            TrainOptions(
+                model="yolov5s", weights="W", epochs=7, imgsz=96, batch=5, device="1", seed=4,
+                settings={"lr0": 0.5, "optimizer": "SGD"},
+            ),
+        ),
+        {},
+    ),
+    "val": (
+        "mitoyolo.val.val",
+        "--data D --weights W --split train --protocol icpr12 --threshold 0.25 --out O --mpp 0.5,1 "
+        "--imgsz 96 --device 1 --seed 4",
+        (Path("D"), Path("W")),
+        {
+            "split": "train", "protocol": "icpr12", "threshold": 0.25, "out": Path("O"),
+            "mpp": (0.5, 1.0), "imgsz": 96, "device": "1", "seed": 4,
+        },
+    ),
+    "detect": (
+        "mitoyolo.detect.detect",
+        "SRC --weights W --out O --mpp 0.5 --threshold 0.25 --tile 96 --overlap 9 --device 1",
+        (
+            Path("SRC"),
+            Path("W"),
+            Path("O"),
+            DetectOptions(mpp=(0.5, 0.5), threshold=0.25, tile=96, overlap=9, device="1"),
+        ),
+        {},
+    ),
+    "demo": (
+        "mitoyolo.demo.demo",
+        "DIR --seed 4 --cases 5 --tiles 6 --size 256",
+        (Path("DIR"),),
+        {"seed": 4, "cases": 5, "tiles": 6, "size": 256},
+    ),
+}  # fmt: skip
+"""Command -> the function it calls, a call with every option, and what then must arrive."""
+
+
+@pytest.mark.parametrize("command", REACHES)
+def test_every_option_reaches_its_function(
+    command: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, call, positional, named = REACHES[command]
+    offered = {
+        name
+        for parameter in get_command(app).commands[command].params  # type: ignore[attr-defined]
+        for name in parameter.opts
+        if name.startswith("--")
+    }
+    own = {"--quiet", "--debug", "--overwrite", "--help", "--fit"}
+    assert offered - own == {word for word in call.split() if word.startswith("--")}
+    got: list[object] = []
+
+    class Stop(Exception):
+        """The function is reached; nothing is done."""
+
+    def reached(*given: object, **by_name: object) -> None:
+        got.append((given, by_name))
+        raise Stop
+
+    monkeypatch.setattr(function, reached)
+    for overwrite in (False, True):
+        cli(command, *call.split(), *(["--overwrite"] if overwrite else []))
+        assert got.pop() == (positional, {**named, "overwrite": overwrite})
+
+
+def test_fit_and_report_reach_their_functions(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[object] = []
+    monkeypatch.setattr("mitoyolo.stain.folder.fit_target", lambda *given: got.append(given))
+    assert cli("normalize", "--fit", "IMAGES", "S.json").code == 0
+    assert got.pop() == (Path("IMAGES"), Path("S.json"), "reinhard")
+    monkeypatch.setattr(
+        "mitoyolo.report.pipeline.write_pipeline_report",
+        lambda *given, split: got.append((*given, split)),
+    )
+    result = cli("report", "RUN", "--out", "R.html", "--split", "val")
+    assert (result.code, result.out) == (0, "R.html\n")
+    assert got.pop() == (Path("RUN"), Path("R.html"), "val")
 
 
 def imported(path: Path) -> set[str]:

@@ -22,6 +22,7 @@ import pytest
 import tifffile
 import yaml
 from conftest import Cli, document, ellipse, picture, real, table, tree
+from PIL import Image
 from pycocotools.coco import COCO
 
 import converters.files
@@ -191,6 +192,24 @@ def test_image_formats(
         assert np.array_equal(read_rgb(written[0]), read_rgb(source))
     dataset = open_dataset(out)
     assert all(dataset.image_path(tile) in written for tile in dataset.tiles)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_image_that_exif_turns_is_seen_alike_by_all_readers(
+    tmp_path: Path, cli: Cli, suffix: str
+) -> None:
+    source = tmp_path / "in" / f"x1y1{suffix}"
+    with Image.open(picture(tmp_path / "plain.png")) as image:
+        exif = image.getexif()
+        exif[274] = 6  # a quarter turn
+        source.parent.mkdir()
+        image.save(source, exif=exif)
+    document(tmp_path / "in" / "1_1.json", ellipse(50, 10))
+    options = ("--split", "1,0,0", "--quiet")
+    assert cli("convert", tmp_path / "in", tmp_path / "out", *CADD, *options).code == 0
+    (written,) = (tmp_path / "out").glob("images/train/*")
+    as_trained = cv2.cvtColor(cv2.imread(str(written)), cv2.COLOR_BGR2RGB)
+    assert np.array_equal(as_trained, read_rgb(source))
 
 
 @pytest.mark.parametrize(("at_mpp", "size"), [(0.5, (100, 60)), (0.125, (400, 240)), (0.3, None)])

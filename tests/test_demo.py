@@ -12,6 +12,7 @@ import pytest
 
 from converters.errors import InputError
 from mitoyolo.demo import DEMO_MPP, write, write_demo
+from mitoyolo.demo import demo as render
 from mitoyolo.demo.figures import IMPOSTERS, MITOSES, REACH, Figure, draw_figure
 from mitoyolo.demo.section import blank
 from mitoyolo.demo.tissue import EDGE, draw_style, render_tile
@@ -290,3 +291,51 @@ def test_impossible_wishes_are_refused(wrong: dict[str, int], tmp_path: Path) ->
     with pytest.raises(InputError, match=next(iter(wrong))):
         write_demo(tmp_path, **wrong)
     assert not list(tmp_path.iterdir())
+
+
+# --- the command's folder ---------------------------------------------------------------------
+
+
+CALL = {"seed": 3, "cases": 1, "tiles": 2, "size": 128}
+
+
+def test_a_stopped_example_is_continued_to_the_same_bytes(tmp_path: Path, monkeypatch) -> None:
+    whole = render(tmp_path / "whole", **CALL)
+
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(write, "write_atypia14_case", stop)
+        render(tmp_path / "stopped", **CALL)
+    assert render(tmp_path / "stopped", **CALL) == whole
+    assert digests(tmp_path / "stopped") == digests(tmp_path / "whole")
+
+
+def test_a_finished_example_is_left_alone_until_overwritten(tmp_path: Path, monkeypatch) -> None:
+    counts = render(tmp_path, **CALL)
+    tile = next((tmp_path / "tiles").rglob("*.png"))
+    before = digests(tmp_path)
+    tile.write_bytes(b"changed")
+    (tmp_path / "tiles" / "stray.png").touch()
+    assert render(tmp_path, **CALL) == counts
+    assert tile.read_bytes() == b"changed"
+    render(tmp_path, **CALL, overwrite=True)
+    assert digests(tmp_path) == before
+
+
+def test_another_example_is_refused_unless_overwritten(tmp_path: Path) -> None:
+    render(tmp_path / "a", **CALL)
+    with pytest.raises(InputError, match=r"seed: 3, cases: 1, .*--overwrite"):
+        render(tmp_path / "a", **{**CALL, "seed": 4})
+    render(tmp_path / "a", **{**CALL, "seed": 4}, overwrite=True)
+    render(tmp_path / "b", **{**CALL, "seed": 4})
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+def test_a_folder_of_someone_else_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="not ours to write"):
+            render(tmp_path, **CALL, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -192,6 +192,22 @@ def test_names_are_made_of_the_folders(image: Path, weights: Path, tmp_path: Pat
         detect(tmp_path / "in", weights, tmp_path / "out2", OPTIONS)
 
 
+def test_the_tables_tell_images_of_one_name_apart(weights: Path, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        write_rgb(tmp_path / "in" / place / "x.png", paint(64, 64, [Cell(20, 30)]))
+    folders = detect(tmp_path / "in", weights, tmp_path / "out", OPTIONS)
+    assert [summary(folder)["source"] for folder in folders] == ["a/x.png", "b/x.png"]
+    assert [read(f / "detections.csv")[0]["source"] for f in folders] == ["a/x.png", "b/x.png"]
+
+
+def test_results_do_not_lie_among_the_images(image: Path, weights: Path, tmp_path: Path) -> None:
+    for out in (image.parent, image.parent / "found"):
+        with pytest.raises(InputError, match="--out"):
+            detect(image.parent, weights, out, OPTIONS)
+        assert list(image.parent.iterdir()) == [image]
+    detect(image, weights, image.parent / "found", OPTIONS)  # of one image nothing else is read
+
+
 def test_a_folder_without_images_and_a_missing_one(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no image"):

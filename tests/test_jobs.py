@@ -68,6 +68,29 @@ def test_an_unfinished_folder_is_continued_and_swept(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def bad_input(out: Path) -> None:
+    with (
+        pytest.raises(InputError, match="bad"),
+        open_job(out, command="convert", arguments={"seed": 0}, index="index"),
+    ):
+        (out / "half").write_text("x")
+        raise InputError("bad")
+
+
+def test_bad_input_leaves_nothing_half_written(tmp_path: Path) -> None:
+    bad_input(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    bad_input(tmp_path / "empty")
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_bad_input_takes_nothing_from_an_earlier_call(tmp_path: Path) -> None:
+    interrupted(tmp_path, seed=0)
+    bad_input(tmp_path)
+    assert (tmp_path / "part").exists()
+
+
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize(
     ("call", "message"),

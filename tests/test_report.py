@@ -23,7 +23,7 @@ from mitoyolo.images import RGB
 from mitoyolo.report.detect import CROPS, crop, write_detect_report
 from mitoyolo.report.overlay import GREEN, RED, draw_dots, draw_truth, sheet, stitch
 from mitoyolo.report.page import headline, paragraph, picture, row, table, write_page
-from mitoyolo.report.pipeline import read_boxes, write_pipeline_report
+from mitoyolo.report.pipeline import _examples, read_boxes, write_pipeline_report
 from mitoyolo.stain.normaliser import Normaliser
 from mitoyolo.val import val
 
@@ -159,6 +159,14 @@ def test_boxes_are_read_in_tile_pixels(tmp_path: Path) -> None:
     assert read_boxes(dataset, right) == [(0, pytest.approx((8, 22, 24, 38)))]
 
 
+def test_examples_are_tiles_with_boxes_of_different_cases(tmp_path: Path) -> None:
+    far = Cell(80, 30)  # in the second tile only, of two
+    sources = [Source("a", "train", (far,)), Source("b", "train"), Source("c", "test", (far,))]
+    dataset = open_dataset(write_dataset(tmp_path / "d", sources))
+    shown = [tile.name for tile in _examples(dataset, 4)]
+    assert shown == ["a_32_0", "b_0_0", "c_32_0", "a_0_0"]
+
+
 # --- the page over a run ----------------------------------------------------------------------
 
 
@@ -220,6 +228,7 @@ def test_without_the_raw_dataset_the_page_shows_what_is_left(run: Path, tmp_path
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert len(pictures(text)) == 6
     assert "As trained" in text
+    assert "Tiles as trained" in text and "before and after" not in text
 
 
 @pytest.mark.parametrize(
@@ -238,3 +247,15 @@ def test_curves_are_a_picture(run: Path) -> None:
     assert image is not None
     assert min(image.shape[:2]) > 300
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 10
+
+
+def test_the_curves_of_one_epoch_are_seen(tmp_path: Path) -> None:
+    header = "epoch,train/box_loss,metrics/F1"
+    drawn = []
+    for name, row_ in (("with", "1,2,0.5"), ("without", "1,nan,nan")):
+        (tmp_path / f"{name}.csv").write_text(f"{header}\n{row_}\n")
+        picture_ = tmp_path / f"{name}.png"
+        draw_curves(tmp_path / f"{name}.csv", picture_, title="run", rule="centroid, 8 µm")
+        image = cv2.imread(str(picture_)).reshape(-1, 3).astype(int)
+        drawn.append(int((np.ptp(image, axis=1) > 60).sum()))  # coloured pixels
+    assert drawn[0] > drawn[1] + 20

@@ -193,7 +193,9 @@ def test_a_finished_run_is_not_done_again(run: Run, capsys: pytest.CaptureFixtur
 
 def test_another_call_is_refused(run: Run) -> None:
     other = TrainOptions(model="yolov5n", weights="none", epochs=3, batch=4, imgsz=64)
-    with pytest.raises(InputError, match=r"finished `train` with another epochs.*--overwrite"):
+    with pytest.raises(
+        InputError, match=r"finished work of `train` with another epochs.*--overwrite"
+    ):
         train(run.data, run.folder, other)
 
 

@@ -13,9 +13,7 @@ from converters.prepare import Selection
 from converters.presets import Preset, load_preset
 from converters.registry import FORMATS
 from mitoyolo.jobs import fingerprint
-
-DEFAULT_OVERLAP = 64
-"""px shared by neighbouring tiles: a mitosis of 16 µm at 0.25 µm/px fits in whole."""
+from mitoyolo.tiles import DEFAULT_OVERLAP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

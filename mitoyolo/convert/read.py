@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -90,7 +90,7 @@ def _unreadable(images: list[ImageInfo]) -> dict[str, Problem]:
         return {image.source: why for image, why in zip(images, checked, strict=True) if why}
 
 
-def _relative(found: AnnotationSet, roots: Iterable[Path | None]) -> AnnotationSet:
+def _relative(found: AnnotationSet, roots: Sequence[Path | None]) -> AnnotationSet:
     """With files named relative to the folder they lie in: the same input gives the same bytes
     wherever it is and however its folder was spelled."""
 
@@ -100,7 +100,6 @@ def _relative(found: AnnotationSet, roots: Iterable[Path | None]) -> AnnotationS
                 return Path(file).relative_to(root).as_posix()
         return file
 
-    roots = list(roots)
     return replace(
         found,
         annotations=[replace(item, file=name(item.file)) for item in found.annotations],

@@ -18,7 +18,7 @@ from mitoyolo.convert.read import read_source, warn_spread
 from mitoyolo.convert.report import write_tables
 from mitoyolo.convert.write import write_tiles
 from mitoyolo.dataset import INDEX, write_index
-from mitoyolo.jobs import open_job
+from mitoyolo.jobs import check_apart, open_job
 from mitoyolo.progress import note
 
 
@@ -82,15 +82,7 @@ def _check_paths(src: Path, out: Path, options: ConvertOptions) -> None:
         raise InputError("no such file or folder", file=src)
     if options.images and not options.images.is_dir():
         raise InputError("not a folder", file=options.images, fix="name the folder of the images")
-    written = out.resolve()
-    for folder in filter(None, (src, options.images)):
-        read = folder.resolve()
-        if written == read or read in written.parents or written in read.parents:
-            raise InputError(
-                f"output and input ({folder}) lie in each other",
-                file=out,
-                fix="give another folder to write",
-            )
+    check_apart(out, filter(None, (src, options.images)))
 
 
 def _block(

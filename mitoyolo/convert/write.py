@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from converters.errors import InputError
-from converters.files import write_text, write_with
+from converters.files import copy_file, write_text
+from converters.images import is_turned
 from converters.model import ImageInfo
 from mitoyolo.convert.options import ConvertOptions
 from mitoyolo.convert.plan import Plan
@@ -79,7 +79,9 @@ def _write_source(
     options: ConvertOptions,
 ) -> dict[str, str]:
     """Write the tiles of one source image."""
-    copied = None if options.tile or options.at_mpp else _COPIED.get(image.path.suffix.lower())
+    copied = None
+    if not (options.tile or options.at_mpp or is_turned(image.path)):
+        copied = _COPIED.get(image.path.suffix.lower())
     suffix = copied or f".{options.tile_format}"
     files = {item.tile.name: f"{item.tile.name}{suffix}" for item in items}
     targets = [
@@ -107,11 +109,7 @@ def _write_source(
         tile = item.tile
         write_text(labels, yolo_text(item))
         if copied:  # the same bytes: a second JPEG encoding would lose
-            write_with(picture, lambda temporary: _copy(image.path, temporary))
+            copy_file(image.path, picture)
         else:
             write_rgb(picture, pixels[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width])
     return files
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)

@@ -21,7 +21,9 @@ PARTS = ("cadd4mbc", "tiles", "atypia14")
 def demo(
     out: Path, *, seed: int, cases: int, tiles: int, size: int, overwrite: bool = False
 ) -> dict[str, int]:
-    """Render the example into ``out``; an unfinished one of the same call is continued.
+    """Render the example into ``out``; a finished one of the same call is left as it is.
+
+    An unfinished one is rendered again from its start, and so is any with ``overwrite``.
 
     Returns
     -------
@@ -35,17 +37,18 @@ def demo(
     """
     arguments = {"seed": seed, "cases": cases, "tiles": tiles, "size": size}
     before = _before(out)
-    if before is not None and before.get("arguments") != arguments:
-        if not overwrite:
-            raise InputError(
-                f"holds the example of {before.get('arguments')}",
-                file=out,
-                fix="give a new folder, or add --overwrite",
-            )
+    if before is not None and overwrite:
+        write_json(out / INDEX, {})  # ours still, and unfinished
         for name in PARTS:
-            shutil.rmtree(out / name, ignore_errors=True)
-        before = None
-    if before is not None and "counts" in before:
+            if (out / name).exists():
+                shutil.rmtree(out / name)
+    elif before is not None and before.get("arguments", arguments) != arguments:
+        raise InputError(
+            f"holds another example ({before['arguments']})".replace("'", ""),
+            file=out,
+            fix="give a new folder, or add --overwrite",
+        )
+    elif before is not None and "counts" in before:
         note(f"{out} is finished already; nothing to do")
         return dict(before["counts"])
     write_json(out / INDEX, {"arguments": arguments})

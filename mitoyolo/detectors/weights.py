@@ -47,13 +47,13 @@ def find_weights(asked: str | None, model: str) -> Path | None:
         return None
     if asked and Path(asked).is_file():
         return Path(asked)
-    names = [asked] if asked else [f"{model}u.pt", f"{model}.pt"]
-    if asked and Path(asked).name == asked:  # a bare name, perhaps without its suffix
-        names += [] if asked.endswith(".pt") else [f"{asked}.pt"]
-        found = _find(names)
+    if asked is None:
+        names = [f"{model}u.pt", f"{model}.pt"]
+    elif Path(asked).name == asked and not asked.endswith(".pt"):
+        names = [asked, f"{asked}.pt"]
     else:
-        found = None if asked else _find(names)
-    if found:
+        names = [asked]
+    if found := _find(names):
         return found
     raise InputError(
         f"weights {' or '.join(names)} not found on this machine, and nothing is downloaded",
@@ -63,5 +63,6 @@ def find_weights(asked: str | None, model: str) -> Path | None:
 
 
 def _find(names: list[str]) -> Path | None:
-    paths = (folder / name for folder in weight_folders() for name in names)
+    bare = [name for name in names if Path(name).name == name]  # a path is looked for nowhere else
+    paths = (folder / name for folder in weight_folders() for name in bare)
     return next((path for path in paths if path.is_file()), None)

@@ -29,8 +29,6 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.torch_utils import init_seeds
 
-NAMES = ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
-
 CONFIDENCE = 0.001
 """Least score kept: low, since AP, FROC and the choice of the threshold need the whole range."""
 
@@ -53,7 +51,7 @@ def start_model(
     Parameters
     ----------
     name : str
-        One of :data:`NAMES`.
+        `yolov5n`, `yolov5s`, `yolov5m`, `yolov5l` or `yolov5x`.
     weights : Path or None
         Any ``.pt`` of the same size, classic YOLOv5 included; None leaves all tensors random.
     classes : sequence of str

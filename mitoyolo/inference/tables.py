@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from converters.files import write_csv, write_json
 from converters.mpp import Mpp
@@ -21,9 +20,9 @@ def write_predictions(
 ) -> None:
     """Write ``predictions.csv``: every detection of a split, in source pixels."""
     rows = (
-        (source, *row[:5].tolist(), classes[int(row[5])])
+        (source, *row, classes[int(label)])
         for source, found in of_source.items()
-        for row in found
+        for *row, label in found.tolist()
     )
     write_csv(path, PREDICTION_COLUMNS, rows)
 
@@ -33,14 +32,10 @@ def write_detections(
 ) -> None:
     """Write ``detections.csv``: level-0 pixels and µm, highest score first."""
     rows = (
-        (source, *row[:5].tolist(), classes[int(row[5])], row[0] * mpp[0], row[1] * mpp[1])
-        for row in found
+        (source, x, y, *rest, classes[int(label)], x * mpp[0], y * mpp[1])
+        for x, y, *rest, label in found.tolist()
     )
-    write_csv(path, DETECTION_COLUMNS, [_plain(row) for row in rows])
-
-
-def _plain(row: Sequence[Any]) -> list[object]:
-    return [value.item() if hasattr(value, "item") else value for value in row]
+    write_csv(path, DETECTION_COLUMNS, rows)
 
 
 def write_geojson(path: Path, found: Detections, classes: Sequence[str]) -> None:

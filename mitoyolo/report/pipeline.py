@@ -46,12 +46,15 @@ def write_pipeline_report(run: Path, page: Path, *, split: str = "test") -> None
     scored = run / f"val-{split}"
     metrics = _finished(scored, "metrics.json", f"mitoyolo val --split {split}")
     dataset = open_dataset(Path(read_json(run / "run.json")["arguments"]["data"]))
-    before = _before(dataset)
+    before, examples = _before(dataset), _examples(dataset, 2 * SHEET_COLUMNS)
     sections = [
         (f"Scores on the {split} split", numbers(metrics) + per_case(metrics)),
         ("Data", _summary(dataset, record)),
-        ("Tiles before and after normalising", _normalising(before, dataset)),
-        ("Label check", _labels(dataset)),
+        (
+            "Tiles before and after normalising" if before else "Tiles as trained",
+            _normalising(before, dataset, examples),
+        ),
+        ("Label check", _labels(dataset, examples)),
         ("Training", picture_file(run / "curves.png", "Losses, and scores on validation images")),
         (
             "Precision and recall",
@@ -99,25 +102,24 @@ def _summary(dataset: Dataset, record: dict[str, Any]) -> str:
         held = sum(source in sources for source in mitoses)
         rows.append((name, len(tiles), held, ", ".join(sorted({tile.case for tile in tiles}))))
     trained = (
-        f"{record['model']}: best of {record['epochs']} epochs is {record['best_epoch']}, by F1 on "
-        "the validation split."
+        f"{record['model']}: of {record['epochs']} epochs, number {record['best_epoch']} is the "
+        "best by F1 on the validation split."
     )
     return table(("split", "tiles", "mitoses", "cases"), rows) + paragraph(trained)
 
 
 def _examples(dataset: Dataset, shown: int) -> list[Tile]:
-    """Tiles of different cases in turn, those with mitoses first."""
-    holding = {truth.source for truth in dataset.truths}
+    """Tiles of the cases in turn; of each case those with boxes first."""
+    holding = {tile.name for tile in dataset.tiles if read_boxes(dataset, tile)}
     turn: Counter[str] = Counter()
     keyed = []
-    for tile in sorted(dataset.tiles, key=lambda tile: (tile.source not in holding, tile.name)):
+    for tile in sorted(dataset.tiles, key=lambda tile: (tile.name not in holding, tile.name)):
         turn[tile.case] += 1
         keyed.append((turn[tile.case], tile.case, tile))
     return [tile for _, _, tile in sorted(keyed, key=lambda item: item[:2])[:shown]]
 
 
-def _normalising(before: Dataset | None, after: Dataset) -> str:
-    tiles = _examples(after, 2 * SHEET_COLUMNS)
+def _normalising(before: Dataset | None, after: Dataset, tiles: list[Tile]) -> str:
     figures = []
     if before is not None:
         present = {tile.name for tile in before.tiles}
@@ -132,10 +134,9 @@ def _sheet(dataset: Dataset, tiles: list[Tile]) -> RGB:
     return sheet([read_rgb(dataset.image_path(t)) for t in tiles], SHEET_COLUMNS, SHEET_SIDE)
 
 
-def _labels(dataset: Dataset) -> str:
+def _labels(dataset: Dataset, tiles: list[Tile]) -> str:
     drawn = [
-        draw_boxes(read_rgb(dataset.image_path(tile)), read_boxes(dataset, tile))
-        for tile in _examples(dataset, 2 * SHEET_COLUMNS)
+        draw_boxes(read_rgb(dataset.image_path(tile)), read_boxes(dataset, tile)) for tile in tiles
     ]
     note = "The boxes of the label files, drawn on their tiles: green mitosis, blue look-alike."
     return picture(sheet(drawn, SHEET_COLUMNS, SHEET_SIDE + 60), note)

@@ -10,16 +10,16 @@ from typing import Any
 import yaml
 
 from converters.errors import InputError
-from converters.files import read_json, read_text, write_csv, write_json, write_text
+from converters.files import copy_file, read_json, read_text, write_csv, write_json, write_text
 from converters.images import IMAGE_SUFFIXES, find_files
 from mitoyolo.dataset import INDEX
-from mitoyolo.jobs import fingerprint, open_job
+from mitoyolo.jobs import check_apart, fingerprint, open_job
 from mitoyolo.progress import bar, note, track
 from mitoyolo.stain.normaliser import Fitted, Normaliser
 from mitoyolo.stain.pool import Pool, cores
 from mitoyolo.stain.source import PASSED, SUMMARY, Source, read_source
 from mitoyolo.stain.target import default_target, read_target, write_target
-from mitoyolo.stain.work import Batch, Fit, copy, run_batch, run_fit
+from mitoyolo.stain.work import Batch, Fit
 
 BATCH = 8
 """Images a task."""
@@ -67,7 +67,7 @@ def normalize_folder(
     InputError
         A folder or image cannot be used; the file is named.
     """
-    _check_places(src, out)
+    check_apart(out, [src])
     if workers < 0:
         raise InputError(f"{workers} workers", fix="give 0 (all cores) or more")
     normaliser = _normaliser(method, mode, target)
@@ -109,15 +109,7 @@ def fit_target(images: Path, stats: Path, method: str = "reinhard") -> dict[str,
 
 
 def _bar_over(paths: Sequence[Path]) -> Iterator[Path]:
-    return track(paths, "Measuring", unit="images", total=len(paths))
-
-
-def _check_places(src: Path, out: Path) -> None:
-    inner, outer = out.resolve(), src.resolve()
-    if inner == outer or outer in inner.parents or inner in outer.parents:
-        raise InputError(
-            f"source {src} and output {out} lie in one another", fix="give a folder beside SRC"
-        )
+    return track(paths, "measuring", unit="images", total=len(paths))
 
 
 def _normaliser(method: str, mode: str, target: Path | None) -> Normaliser:
@@ -140,7 +132,7 @@ def _build(source: Source, out: Path, normaliser: Normaliser, workers: int) -> d
         passed = _map(source, out, groups, fits, pool)
     for name in source.along:
         if not (out / name).exists():
-            copy(source.root / name, out / name)
+            copy_file(source.root / name, out / name)
     if source.left:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in source.left.items())
         note(f"left behind, neither image nor table: {kinds}")
@@ -174,8 +166,8 @@ def _fit(
     if normaliser.mode == "tile":
         return [normaliser.fit(())]
     tasks = (Fit(normaliser, root, names) for names in groups)
-    fits = pool.map(run_fit, tasks)
-    return list(track(fits, "Measuring", unit="cases", total=len(groups)))
+    fits = pool.map(Fit.run, tasks)
+    return list(track(fits, "measuring", unit="cases", total=len(groups)))
 
 
 def _map(
@@ -192,8 +184,8 @@ def _map(
         for start in range(0, len(names), BATCH)
     )
     passed = []
-    with bar("Normalising", unit="images", total=source.images) as progress:
-        for results in pool.map(run_batch, tasks):
+    with bar("normalising", unit="images", total=source.images) as progress:
+        for results in pool.map(Batch.run, tasks):
             passed += [(name, reason) for name, reason in results if reason]
             progress.step(len(results))
     return passed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from converters.errors import InputError
 from converters.files import read_json
-from converters.images import IMAGE_SUFFIXES
+from converters.images import IMAGE_SUFFIXES, all_files
 from mitoyolo.dataset import INDEX, MANIFEST, Dataset, open_dataset
 from mitoyolo.jobs import RUN_FILE
 
@@ -72,7 +71,7 @@ def read_source(root: Path) -> Source:
     if not root.is_dir():
         raise InputError("no such folder", file=root, fix="give a folder of images")
     dataset = _open(root)
-    files = list(_walk(root))
+    files = [path.relative_to(root).as_posix() for path in all_files(root)]
     if dataset:
         cases = _dataset_cases(dataset)
     else:
@@ -116,16 +115,6 @@ def _normalised_already(root: Path) -> InputError:
         file=root,
         fix="normalise the folder it was made from",
     )
-
-
-def _walk(root: Path) -> Iterable[str]:
-    """Files below ``root``, sorted, as paths with forward slashes; hidden ones left out."""
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = PurePosixPath(Path(folder).relative_to(root).as_posix())
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield str(below / name)
 
 
 def _suffix(name: str) -> str:

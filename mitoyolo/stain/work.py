@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import tifffile
 
-from converters.files import write_with
+from converters.files import copy_file, write_with
 from mitoyolo.images import RGB, read_rgb, write_rgb
 from mitoyolo.stain.normaliser import Fitted, Normaliser, spread
 
@@ -49,7 +48,7 @@ class Batch:
             return self._reason(source) if _same(source, target) else None
         image, reason = self.fitted.apply_or_reason(read_rgb(source))
         if reason:
-            copy(source, target)
+            copy_file(source, target)
         elif target.suffix.lower() in (".tif", ".tiff"):
             _write_tiff(target, image, like=source)
         else:
@@ -58,25 +57,6 @@ class Batch:
 
     def _reason(self, source: Path) -> str | None:
         return self.fitted.apply_or_reason(read_rgb(source))[1]
-
-
-def run_fit(task: Fit) -> Fitted:
-    """:meth:`Fit.run`, for a pool."""
-    return task.run()
-
-
-def run_batch(task: Batch) -> list[tuple[str, str | None]]:
-    """:meth:`Batch.run`, for a pool."""
-    return task.run()
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file's bytes atomically, making the folder."""
-    write_with(target, lambda temporary: _copy_bytes(source, temporary))
-
-
-def _copy_bytes(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -201,6 +201,13 @@ def test_killed_and_continued(plain: Path, tmp_path: Path) -> None:
     assert contents(out) == contents(whole)
 
 
+def test_images_in_a_linked_folder_are_not_forgotten(plain: Path, tmp_path: Path) -> None:
+    (plain / "B").rename(tmp_path / "elsewhere")
+    (plain / "B").symlink_to(tmp_path / "elsewhere")
+    summary = normalize_folder(plain, tmp_path / "out", workers=1)
+    assert (summary["images"], summary["cases"]) == (2 * TILES + 1, 2)
+
+
 def test_other_arguments_need_overwrite(plain: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     normalize_folder(plain, out, workers=1)
@@ -334,7 +341,7 @@ def test_folders_that_cannot_be_normalised(plain: Path, dataset: Path, tmp_path:
             normalize_folder(source, tmp_path / "out", **options)
         assert not (tmp_path / "out").exists()
     for out in (plain, plain / "out", plain.parent):
-        with pytest.raises(InputError, match="in one another"):
+        with pytest.raises(InputError, match="in each other"):
             normalize_folder(plain, out, overwrite=True)
     (dataset / "dataset.yaml").unlink()
     with pytest.raises(InputError, match="unfinished"):
@@ -361,7 +368,7 @@ def test_a_dead_worker_is_one_line(plain: Path, tmp_path: Path, monkeypatch) -> 
     from converters.errors import MitoyoloError
     from mitoyolo.stain import folder
 
-    monkeypatch.setattr(folder, "run_batch", _die)
+    monkeypatch.setattr(folder.Batch, "run", _die)
     with pytest.raises(MitoyoloError, match="worker process died"):
         normalize_folder(plain, tmp_path / "out", workers=2)
     shutil.rmtree(tmp_path / "out")
