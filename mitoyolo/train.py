@@ -10,7 +10,6 @@ from typing import Any
 
 from converters.errors import InputError, OptionError
 from converters.files import write_json
-from mitoyolo.curves import draw_curves
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import check_device
 from mitoyolo.detectors.card import Card
@@ -18,6 +17,7 @@ from mitoyolo.detectors.weights import find_weights
 from mitoyolo.evaluation.protocols import get_protocol
 from mitoyolo.jobs import open_job, versions
 from mitoyolo.progress import bar, note
+from mitoyolo.report.training import draw_curves
 from mitoyolo.tiles import DEFAULT_OVERLAP
 
 INDEX = "summary.json"
@@ -154,7 +154,7 @@ def _train(
         radius_um=float(dataset.block["radius_um"]),
         protocol=protocol.name,
         threshold=outcome.threshold,
-        threshold_from=f"val split, best F1, epoch {outcome.epoch}",
+        threshold_from=f"val split, best F1 by {protocol.name}, epoch {outcome.epoch}",
         versions=versions(),
     )
     finish(run / "weights" / "best.pt", card)

@@ -175,7 +175,7 @@ def _threshold(
     note("the weights carry no threshold; it is chosen on the validation split")
     found = by_source(dataset.of_split("val"), detect_tiles(detector, dataset, "val"))
     fields = fields_of(dataset, "val", found, detector.classes)
-    return choose_threshold(fields, rule), "val split, best F1"
+    return choose_threshold(fields, rule), f"val split, best F1 by {rule.name}"
 
 
 def _write(

@@ -17,13 +17,13 @@ from rendered import CELL, PINK, Cell, PixelDetector, Source, paint, write_datas
 from converters.errors import InputError
 from converters.files import write_json
 from mitoyolo import val as val_module
-from mitoyolo.curves import draw_curves
 from mitoyolo.dataset import open_dataset
 from mitoyolo.images import RGB
 from mitoyolo.report.detect import CROPS, crop, write_detect_report
 from mitoyolo.report.overlay import GREEN, RED, draw_dots, draw_truth, sheet, stitch
 from mitoyolo.report.page import headline, paragraph, picture, row, table, write_page
 from mitoyolo.report.pipeline import _examples, read_boxes, write_pipeline_report
+from mitoyolo.report.training import draw_curves
 from mitoyolo.stain.normaliser import Normaliser
 from mitoyolo.val import val
 

@@ -135,7 +135,9 @@ def test_the_card_is_plain_and_complete(run: Run) -> None:
     assert (card["radius_um"], card["protocol"]) == (8.0, "centroid")
     assert card["normalisation"] is None
     assert card["threshold"] == summary["threshold"]
-    assert card["threshold_from"] == f"val split, best F1, epoch {summary['best_epoch']}"
+    best = summary["best_epoch"]
+    assert card["threshold_from"] == f"val split, best F1 by centroid, epoch {best}"
+    assert "time" not in (run.folder / "results.csv").read_text().splitlines()[0].split(",")
     assert content["optimizer"] is None
 
 

@@ -120,7 +120,7 @@ def test_without_one_the_threshold_is_chosen_on_the_val_split(
     detector.card = card(threshold=None)
     metrics = val(data, weights)
     assert metrics["threshold"] == pytest.approx(0.4)  # midway between 0.2 and 0.6
-    assert metrics["threshold_from"] == "val split, best F1"
+    assert metrics["threshold_from"] == "val split, best F1 by centroid"
     assert counts(metrics) == (2, 1, 2)
     assert "chosen on the validation split" in capsys.readouterr().err
 

@@ -198,7 +198,7 @@ def enclose(view: View, depth: Field, kind: str, confidence: float, mpp: float) 
     lie inside; a nearly round figure keeps rotation 0, as an annotator leaves it.
     """
     rows, columns = np.nonzero(depth > 0)
-    x, y = columns + view.x0, rows + view.y0
+    x, y = columns + view.x0 + 0.5, rows + view.y0 + 0.5  # pixel i covers i to i + 1
     (xx, xy), (_, yy) = np.cov(x, y)
     elongation = np.hypot(xx - yy, 2 * xy) / (xx + yy)  # 0 for a disc, 1 for a line
     rotation = np.arctan2(2 * xy, xx - yy) / 2 if elongation > ELONGATED else 0.0

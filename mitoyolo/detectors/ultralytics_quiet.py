@@ -20,8 +20,11 @@ from converters.files import write_bytes
 def _private_config() -> Path:
     """A settings folder of our own, with a font where Ultralytics would fetch one."""
     folder = Path(tempfile.gettempdir()) / f"mitoyolo-ultralytics-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():  # somebody else took the name
+        folder = Path(tempfile.mkdtemp(prefix="mitoyolo-ultralytics-"))
     fonts = folder / "Ultralytics"
-    fonts.mkdir(parents=True, exist_ok=True)
+    fonts.mkdir(exist_ok=True)
     present = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"  # Matplotlib's own
     for name in ("Arial.ttf", "Arial.Unicode.ttf"):
         if not (fonts / name).exists():

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from converters.errors import InputError, OptionError
-from converters.files import PART, write_with
+from converters.files import PART, read_csv, write_csv, write_with
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import CARD_KEY, Card
@@ -291,10 +291,18 @@ def train_yolo(
         started = time.perf_counter()
         trainer.train()
         spent = time.perf_counter() - started
+    _drop_times(run / "results.csv")
     outcome = trainer.outcome
     outcome.batch = trainer.batch_size
     outcome.images_per_s = outcome.epochs * len(dataset.of_split("train")) / spent
     return outcome
+
+
+def _drop_times(results: Path) -> None:
+    """Take the column of seconds out: durations stand in ``run.json`` alone."""
+    rows = read_csv(results, ["epoch"])
+    columns = [name for name in rows[0] if name != "time"]
+    write_csv(results, columns, [[row[name] for name in columns] for row in rows])
 
 
 def _check_tiles(dataset: Dataset, split: str, read: set[str]) -> None:
