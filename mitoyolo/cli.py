@@ -335,6 +335,9 @@ def val(
     protocol: Annotated[
         str | None, typer.Option(help="Rule of counting; else the dataset's own.")
     ] = None,
+    radius_um: Annotated[
+        float | None, typer.Option(help="µm, for protocol centroid.  [default: 8]")
+    ] = None,
     threshold: Annotated[
         str, typer.Option(metavar="auto|F", help="auto: as chosen on the validation split.")
     ] = "auto",
@@ -368,6 +371,7 @@ def val(
         weights,
         split=split,
         protocol=protocol,
+        radius_um=radius_um,
         threshold=None if threshold == "auto" else _share("--threshold", threshold),
         out=out,
         mpp=parse_mpp(mpp) if mpp else None,

@@ -35,6 +35,7 @@ def val(
     *,
     split: str = "test",
     protocol: str | None = None,
+    radius_um: float | None = None,
     threshold: float | None = None,
     out: Path | None = None,
     mpp: Mpp | None = None,
@@ -56,6 +57,8 @@ def val(
         `train`, `val` or `test`.
     protocol : str, optional
         How detections are counted; None: as the dataset says.
+    radius_um : float, optional
+        Of protocol `centroid`, the only one that takes another than its own; None: 8 µm.
     threshold : float, optional
         None: the weights file's own, which was chosen on its validation split; for weights
         without one it is chosen here on the data's validation split.
@@ -90,7 +93,7 @@ def val(
             fix="state the µm/px of the data by --mpp, which then is taken as the model's too",
         )
     dataset = _at_mpp(dataset, mpp)
-    rule = get_protocol(protocol or dataset.block["protocol"])
+    rule = get_protocol(protocol or dataset.block["protocol"], radius_um)
     folder = out or _run_of(weights) / f"val-{split}"
     arguments = {
         "data": str(dataset.root.resolve()),
@@ -99,6 +102,7 @@ def val(
         "weights_state": fingerprint([weights]),
         "split": split,
         "protocol": rule.name,
+        "radius_um": rule.radius_um,
         "threshold": "auto" if threshold is None else threshold,
         "mpp": list(mpp) if mpp else None,
         "imgsz": detector.imgsz,

@@ -163,12 +163,12 @@ REACHES = {
     ),
     "val": (
         "mitoyolo.val.val",
-        "--data D --weights W --split train --protocol icpr12 --threshold 0.25 --out O --mpp 0.5,1 "
-        "--imgsz 96 --device 1 --seed 4",
+        "--data D --weights W --split train --protocol icpr12 --radius-um 5 --threshold 0.25 "
+        "--out O --mpp 0.5,1 --imgsz 96 --device 1 --seed 4",
         (Path("D"), Path("W")),
         {
-            "split": "train", "protocol": "icpr12", "threshold": 0.25, "out": Path("O"),
-            "mpp": (0.5, 1.0), "imgsz": 96, "device": "1", "seed": 4,
+            "split": "train", "protocol": "icpr12", "radius_um": 5.0, "threshold": 0.25,
+            "out": Path("O"), "mpp": (0.5, 1.0), "imgsz": 96, "device": "1", "seed": 4,
         },
     ),
     "detect": (

@@ -164,6 +164,13 @@ def test_the_protocol_is_the_datas_unless_stated(data: Path, weights: Path) -> N
     assert (other["protocol"], other["radius_um"]) == ("icpr12", 5.0)
 
 
+def test_centroid_alone_takes_another_radius(data: Path, weights: Path) -> None:
+    wide = val(data, weights, radius_um=12.0)
+    assert (wide["protocol"], wide["radius_um"]) == ("centroid", 12.0)
+    with pytest.raises(InputError, match="has a radius of 5 µm, not 12"):
+        val(data, weights, protocol="icpr12", radius_um=12.0, out=weights.parents[1] / "other")
+
+
 def test_weights_outside_a_run_need_a_place_for_the_results(data: Path, tmp_path: Path) -> None:
     loose = tmp_path / "loose" / "weights" / "best.pt"
     loose.parent.mkdir(parents=True)
