@@ -87,6 +87,12 @@ class _Keys:
             )
         return result
 
+    def axes(self) -> tuple[Point, float, float] | None:
+        """Centre and full axes of an ellipse or rectangle; None where an axis is 0."""
+        center = self.point(self.value("center"), "center")
+        width, height = self.length("width"), self.length("height")
+        return (center, width, height) if width and height else None
+
     def point(self, value: Any, key: str) -> Point:
         place = f"{self.where}, key `{key}`"
         if not isinstance(value, list | tuple) or len(value) not in (2, 3):
@@ -106,10 +112,10 @@ class _Keys:
 
 
 def _ellipse(keys: _Keys) -> _Geometry:
-    center = keys.point(keys.value("center"), "center")
-    width, height = keys.length("width"), keys.length("height")
-    if not (width and height):
+    axes = keys.axes()
+    if axes is None:
         return None
+    center, width, height = axes
     box = ellipse_box(center, width, height, keys.number("rotation", 0.0))
     return center, box, math.pi * width * height / 4
 
@@ -122,10 +128,10 @@ def _circle(keys: _Keys) -> _Geometry:
 
 
 def _rectangle(keys: _Keys) -> _Geometry:
-    center = keys.point(keys.value("center"), "center")
-    width, height = keys.length("width"), keys.length("height")
-    if not (width and height):
+    axes = keys.axes()
+    if axes is None:
         return None
+    center, width, height = axes
     corners = rectangle_corners(center, width, height, keys.number("rotation", 0.0))
     return center, points_box(corners), width * height
 

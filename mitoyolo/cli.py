@@ -31,6 +31,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a folder that holds another call's work.")
 ]
+Device = Annotated[str, typer.Option(help="cpu, or a GPU's number.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 
@@ -282,7 +283,7 @@ def train(
         int | None, typer.Option(min=32, help="px a tile is resized to; else its own size.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Tiles a step.")] = 16,
-    device: Annotated[str, typer.Option(help="cpu, or a GPU's number.")] = "cpu",
+    device: Device = "cpu",
     seed: Seed = 0,
     project: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     name: Annotated[
@@ -346,7 +347,7 @@ def val(
         str | None, typer.Option(metavar="F[,FY]", help="µm/px of the data; wins over its own.")
     ] = None,
     imgsz: Annotated[int | None, typer.Option(min=32, help="Else as trained.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, or a GPU's number.")] = "cpu",
+    device: Device = "cpu",
     seed: Seed = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -399,7 +400,7 @@ def detect(
     ] = None,
     tile: Annotated[int | None, typer.Option(min=32, help="px; else as trained.")] = None,
     overlap: Annotated[int | None, typer.Option(min=0, help="px; else as trained.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, or a GPU's number.")] = "cpu",
+    device: Device = "cpu",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,

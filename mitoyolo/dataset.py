@@ -253,6 +253,11 @@ class Dataset:
             )
         return tiles
 
+    def mitoses(self, split: str) -> int:
+        """Number of annotated mitoses on the source images of one split."""
+        sources = {tile.source for tile in self.tiles if tile.split == split}
+        return sum(t.label == "mitosis" and t.source in sources for t in self.truths)
+
     def image_path(self, tile: Tile) -> Path:
         """A tile's image file.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from mitoyolo.inference.tables import write_detections, write_geojson, write_mid
 from mitoyolo.jobs import fingerprint, open_job, versions
 from mitoyolo.progress import Bar, bar, note
 from mitoyolo.report.detect import write_detect_report
-from mitoyolo.report.overlay import draw_dots
+from mitoyolo.report.overlay import draw_dots, fitted
 from mitoyolo.stain.tissue import tissue_fraction
 from mitoyolo.tiles import DEFAULT_OVERLAP, grid
 
@@ -51,13 +51,16 @@ class Task:
         What is read, and where the results go.
     source : str
         What the tables call the image: its path below the folder that was given.
+    size : (int, int) or None
+        Width and height by its header; None for one whose header cannot be read.
     mpp : (float, float) or None
-        µm per pixel of the image; None only for one whose header cannot be read.
+        µm per pixel; None only where ``size`` is None.
     """
 
     image: Path
     source: str
     folder: Path
+    size: tuple[int, int] | None
     mpp: Mpp | None
     weights: Path
     detector: Detector
@@ -69,10 +72,9 @@ class Task:
     @property
     def tiles(self) -> int:
         """How many tiles the image will be cut into, from its header; 0 for one that fails."""
-        if self.mpp is None or not _has_header(self.image):
+        if self.mpp is None or self.size is None:
             return 0
-        size = image_size(self.image)
-        width, height, _ = at_model_scale(self.detector.card, *size, self.mpp)
+        width, height, _ = at_model_scale(self.detector.card, *self.size, self.mpp)
         return len(grid(width, height, self.cut.tile, self.cut.overlap))
 
 
@@ -106,7 +108,8 @@ def detect(
         not be read.
     """
     images = _images(src, out)
-    scales = _scales(list(images.values()), options.mpp)
+    sizes = {path: _size(path) for path in images.values()}
+    scales = _scales(sizes, options.mpp)
     detector = load_detector(weights, device=options.device)
     if "mitosis" not in detector.classes:
         raise InputError(
@@ -120,6 +123,7 @@ def detect(
             image=path,
             source=path.name if src.is_file() else path.relative_to(src).as_posix(),
             folder=out / name,
+            size=sizes[path],
             mpp=scales[path],
             weights=weights,
             detector=detector,
@@ -180,11 +184,16 @@ def _images(src: Path, out: Path) -> dict[str, Path]:
     return images
 
 
-def _scales(images: Sequence[Path], option: Mpp | None) -> dict[Path, Mpp | None]:
-    """Each image's µm/px: the option's, else its own; None where the header cannot be read."""
+def _scales(
+    images: Mapping[Path, tuple[int, int] | None], option: Mpp | None
+) -> dict[Path, Mpp | None]:
+    """Each image's µm/px: the option's, else its own; None where the header cannot be read.
+
+    ``images`` are the paths with their sizes, None where the header cannot be read.
+    """
     known = {path: image_mpp(path) for path in images}
     if option is None:
-        lacking = [path for path, mpp in known.items() if mpp is None and _has_header(path)]
+        lacking = [path for path, mpp in known.items() if mpp is None and images[path]]
         if lacking:
             raise MissingMppError(
                 f"no µm/px in {len(lacking)} of {len(images)} images, this one first",
@@ -202,12 +211,12 @@ def _scales(images: Sequence[Path], option: Mpp | None) -> dict[Path, Mpp | None
     return dict.fromkeys(images, option)
 
 
-def _has_header(path: Path) -> bool:
+def _size(path: Path) -> tuple[int, int] | None:
+    """Width and height by the header; a damaged one is told when the image is read."""
     try:
-        image_size(path)
+        return image_size(path)
     except InputError:
-        return False
-    return True
+        return None
 
 
 def _threshold(detector: Detector, weights: Path, given: float | None) -> tuple[float, str]:
@@ -266,7 +275,7 @@ def _write(task: Task, image: RGB, mpp: Mpp, found: Detections) -> None:
     write_geojson(folder / "detections.geojson", found, classes)
     write_midog(folder / "detections.midog.json", found, classes, mpp)
     mitoses = found[found[:, 5] == classes.index("mitosis")]
-    write_rgb(folder / "overlay.png", draw_dots(image, mitoses[:, :2], mpp))
+    write_rgb(folder / "overlay.png", fitted(draw_dots(image, mitoses[:, :2], mpp)))
     summary = _summary(task, image, mpp, len(mitoses))
     write_detect_report(folder, image, mitoses, mpp, summary)
     write_json(folder / INDEX, summary)

@@ -88,7 +88,7 @@ def open_job(
         raise InputError("is a file, expected a folder to write", file=out)
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
+    with locked(out):
         _claim(out, command, arguments, index, overwrite, resumable)
         job = Job(out, (out / index).exists(), {})
         if job.finished:
@@ -220,8 +220,14 @@ def check_apart(out: Path, read: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold an advisory lock on the folder itself: no lock file stays, a dead holder frees it."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold an advisory lock on the folder itself: no lock file stays, a dead holder frees it.
+
+    Raises
+    ------
+    InputError
+        Another process holds it.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:

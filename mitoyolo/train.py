@@ -197,19 +197,16 @@ def _bare(card: Card) -> Card:
 
 def _check(dataset: Dataset) -> None:
     """Refuse data that would train nothing; say so where it chooses nothing."""
-    if not _mitoses(dataset, "train"):
+    for split in ("train", "val"):
+        dataset.of_split(split)  # neither may be empty
+    if not dataset.mitoses("train"):
         raise InputError(
             "no mitosis in the train split", file=dataset.root, fix="convert with another split"
         )
-    if not _mitoses(dataset, "val"):
+    if not dataset.mitoses("val"):
         note("warning: no mitosis in the val split, so no epoch is better than another")
     for tile in dataset.tiles:
         dataset.image_path(tile)
-
-
-def _mitoses(dataset: Dataset, split: str) -> int:
-    sources = {tile.source for tile in dataset.of_split(split)}
-    return sum(t.label == "mitosis" and t.source in sources for t in dataset.truths)
 
 
 def _tile_size(dataset: Dataset) -> int:

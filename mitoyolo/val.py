@@ -12,7 +12,7 @@ from converters.files import read_json, write_json
 from converters.mpp import Mpp, differ
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import Detector, load_detector
-from mitoyolo.evaluation.curves import froc, precision_recall_curve
+from mitoyolo.evaluation.curves import froc, precision_recall_curve, rank
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.evaluation.metrics import evaluate
 from mitoyolo.evaluation.plots import draw_froc, draw_pr
@@ -193,8 +193,9 @@ def _write(
     metrics: dict[str, Any],
 ) -> None:
     write_predictions(folder / "predictions.csv", of_source, detector.classes)
+    ranking = rank(fields, rule)
     point = (metrics["recall"], metrics["precision"])
-    draw_pr(precision_recall_curve(fields, rule), point, folder / "pr.png")
+    draw_pr(precision_recall_curve(fields, rule, ranking), point, folder / "pr.png")
     per_image = (metrics["fp"] / metrics["images"], metrics["recall"])
-    draw_froc(froc(fields, rule), folder / "froc.png", per_image)
+    draw_froc(froc(fields, rule, ranking), folder / "froc.png", per_image)
     write_val_report(folder, dataset, split, fields, metrics)

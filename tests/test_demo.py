@@ -16,6 +16,7 @@ from mitoyolo.demo import demo as render
 from mitoyolo.demo.figures import IMPOSTERS, MITOSES, REACH, Figure, draw_figure
 from mitoyolo.demo.section import blank
 from mitoyolo.demo.tissue import EDGE, draw_style, render_tile
+from mitoyolo.jobs import locked
 
 SIZE = 160
 
@@ -339,3 +340,11 @@ def test_a_folder_of_someone_else_is_not_written(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="not ours to write"):
             render(tmp_path, **CALL, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
+    out = tmp_path / "example"
+    out.mkdir()
+    with locked(out), pytest.raises(InputError, match="another mitoyolo is writing this folder"):
+        render(out, **CALL, overwrite=True)
+    assert list(out.iterdir()) == []

@@ -18,12 +18,14 @@ from converters.errors import InputError
 from converters.files import write_json
 from mitoyolo import val as val_module
 from mitoyolo.dataset import open_dataset
+from mitoyolo.evaluation.fields import Field
 from mitoyolo.images import RGB
 from mitoyolo.report.detect import CROPS, crop, write_detect_report
-from mitoyolo.report.overlay import GREEN, RED, draw_dots, draw_truth, sheet, stitch
+from mitoyolo.report.overlay import GREEN, MAX_SIDE, RED, draw_dots, draw_truth, sheet, stitch
 from mitoyolo.report.page import headline, paragraph, picture, row, table, write_page
 from mitoyolo.report.pipeline import _examples, read_boxes, write_pipeline_report
 from mitoyolo.report.training import draw_curves
+from mitoyolo.report.val import gallery
 from mitoyolo.stain.normaliser import Normaliser
 from mitoyolo.val import val
 
@@ -131,10 +133,25 @@ def test_dots_and_rings_are_where_they_belong() -> None:
     assert tuple(dots[40, 30]) == RED
     assert dots[40, 46].tolist() == pytest.approx(list(RED), abs=45)  # the ring of 8 µm
     assert tuple(dots[40, 38]) == PINK
-    rings = draw_truth(image, [(30, 40)], (0.5, 0.5))
+    rings = draw_truth(image, np.array([[30.0, 40.0]]), (0.5, 0.5))
     assert rings[40, 50].tolist() == pytest.approx(list(GREEN), abs=45)  # the ring of 10 µm
     assert tuple(rings[40, 30]) == PINK
     assert (image == PINK).all()
+
+
+def test_a_long_image_is_shrunk_with_its_dots_and_rings_in_place(tmp_path: Path) -> None:
+    wide = MAX_SIDE + 128
+    source = Source("long", "test", (Cell(wide - 100, 32),), width=wide)
+    dataset = open_dataset(write_dataset(tmp_path / "data", [source]))
+    found = np.array([[wide - 100.0, 32.0]])
+    field = Field(
+        image="long", case="long", mpp=(0.5, 0.5), truth=found, detections=found,
+        scores=np.array([0.9]),
+    )  # fmt: skip
+    (image,) = pictures(gallery(dataset, "test", [field], 0.5))
+    assert image.shape[1] == MAX_SIDE
+    dot = np.argwhere((image[..., 0] > 190) & (image[..., 1] < 50) & (image[..., 2] < 50))
+    assert dot.mean(axis=0)[1] == pytest.approx((wide - 100) * MAX_SIDE / wide, abs=2)
 
 
 def test_a_sheet_holds_each_image_in_its_cell() -> None:

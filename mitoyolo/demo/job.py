@@ -12,6 +12,7 @@ from typing import Any
 from converters.errors import InputError
 from converters.files import read_json, write_json
 from mitoyolo.demo.write import write_demo
+from mitoyolo.jobs import locked
 from mitoyolo.progress import bar, note
 
 INDEX = "demo.json"
@@ -33,9 +34,16 @@ def demo(
     Raises
     ------
     InputError
-        ``out`` holds something else, or another example (unless ``overwrite``).
+        ``out`` holds something else, or another example (unless ``overwrite``), or another
+        process is writing it.
     """
     arguments = {"seed": seed, "cases": cases, "tiles": tiles, "size": size}
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        return _render(out, arguments, overwrite)
+
+
+def _render(out: Path, arguments: dict[str, int], overwrite: bool) -> dict[str, int]:
     before = _before(out)
     if before is not None and overwrite:
         write_json(out / INDEX, {})  # ours still, and unfinished
@@ -53,9 +61,7 @@ def demo(
         return dict(before["counts"])
     write_json(out / INDEX, {"arguments": arguments})
     with bar("rendering", unit="tiles") as progress:
-        counts = write_demo(
-            out, seed=seed, cases=cases, tiles=tiles, size=size, progress=progress.step
-        )
+        counts = write_demo(out, **arguments, progress=progress.step)
     write_json(out / INDEX, {"arguments": arguments, "counts": counts})
     note(f"{counts['mitoses']} mitoses on {counts['tiles']} images written to {out}")
     return counts
@@ -63,7 +69,7 @@ def demo(
 
 def _before(out: Path) -> dict[str, Any] | None:
     """What ``demo.json`` says, or None for an empty or new folder."""
-    if not out.exists() or not any(out.iterdir()):
+    if not any(out.iterdir()):
         return None
     if not (out / INDEX).exists():
         raise InputError(

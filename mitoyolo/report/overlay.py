@@ -20,26 +20,30 @@ MAX_SIDE = 4096
 
 def draw_dots(image: RGB, points: NDArray[np.float64], mpp: Mpp) -> RGB:
     """A red dot of 2 µm in a ring of 8 µm on each of the (n, 2) places."""
-    drawn, scale = _fitted(image)
-    thick = max(1, round(min(drawn.shape[:2]) / 600))
-    ring = max(4, round(8 / _mean(mpp) * scale))
-    dot = max(2, round(2 / _mean(mpp) * scale))
-    for x, y in points * scale:
-        centre = (round(float(x)), round(float(y)))
-        cv2.circle(drawn, centre, ring, RED, thick, cv2.LINE_AA)
-        cv2.circle(drawn, centre, dot, RED, -1, cv2.LINE_AA)
+    drawn = image.copy()
+    _circles(drawn, points, max(4, round(8 / _mean(mpp))), RED)
+    _circles(drawn, points, max(2, round(2 / _mean(mpp))), RED, filled=True)
     return drawn
 
 
-def draw_truth(image: RGB, points: Sequence[tuple[float, float]], mpp: Mpp) -> RGB:
-    """A green ring of 10 µm around each annotated mitosis."""
-    drawn, scale = _fitted(image)
-    thick = max(1, round(min(drawn.shape[:2]) / 600))
-    ring = max(5, round(10 / _mean(mpp) * scale))
+def draw_truth(image: RGB, points: NDArray[np.float64], mpp: Mpp) -> RGB:
+    """A green ring of 10 µm around each of the (n, 2) annotated mitoses."""
+    drawn = image.copy()
+    _circles(drawn, points, max(5, round(10 / _mean(mpp))), GREEN)
+    return drawn
+
+
+def _circles(
+    drawn: RGB,
+    points: NDArray[np.float64],
+    radius: int,
+    colour: tuple[int, int, int],
+    *,
+    filled: bool = False,
+) -> None:
+    thick = cv2.FILLED if filled else max(1, round(min(drawn.shape[:2]) / 600))
     for x, y in points:
-        centre = (round(x * scale), round(y * scale))
-        cv2.circle(drawn, centre, ring, GREEN, thick, cv2.LINE_AA)
-    return drawn
+        cv2.circle(drawn, (round(float(x)), round(float(y))), radius, colour, thick, cv2.LINE_AA)
 
 
 def draw_boxes(image: RGB, boxes: Sequence[tuple[int, tuple[float, float, float, float]]]) -> RGB:
@@ -76,13 +80,13 @@ def sheet(images: Sequence[RGB], columns: int, side: int) -> RGB:
     return canvas
 
 
-def _fitted(image: RGB) -> tuple[RGB, float]:
-    """A copy no longer than :data:`MAX_SIDE`, and its scale."""
+def fitted(image: RGB) -> RGB:
+    """The picture, drawn on before, no longer than :data:`MAX_SIDE`."""
     longest = max(image.shape[:2])
     if longest <= MAX_SIDE:
-        return image.copy(), 1.0
+        return image
     scale = MAX_SIDE / longest
-    return resize(image, round(image.shape[1] * scale), round(image.shape[0] * scale)), scale
+    return resize(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
 
 
 def _mean(mpp: Mpp) -> float:

@@ -67,8 +67,7 @@ def write_pipeline_report(run: Path, page: Path, *, split: str = "test") -> None
         ),
         (
             "Detections over truth",
-            paragraph("Green rings: annotated mitoses. Red dots with rings: detections.")
-            + gallery(
+            gallery(
                 dataset,
                 split,
                 _fields(dataset, split, scored / "predictions.csv"),
@@ -94,13 +93,11 @@ def _before(dataset: Dataset) -> Dataset | None:
 
 
 def _summary(dataset: Dataset, record: dict[str, Any]) -> str:
-    mitoses = [truth.source for truth in dataset.truths if truth.label == "mitosis"]
     rows = []
     for name in SPLITS:
         tiles = [tile for tile in dataset.tiles if tile.split == name]
-        sources = {tile.source for tile in tiles}
-        held = sum(source in sources for source in mitoses)
-        rows.append((name, len(tiles), held, ", ".join(sorted({tile.case for tile in tiles}))))
+        cases = ", ".join(sorted({tile.case for tile in tiles}))
+        rows.append((name, len(tiles), dataset.mitoses(name), cases))
     trained = (
         f"{record['model']}: of {record['epochs']} epochs, number {record['best_epoch']} is the "
         "best by F1 on the validation split."

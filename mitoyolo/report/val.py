@@ -8,7 +8,7 @@ from typing import Any
 
 from mitoyolo.dataset import Dataset
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.report.overlay import draw_dots, draw_truth, stitch
+from mitoyolo.report.overlay import draw_dots, draw_truth, fitted, stitch
 from mitoyolo.report.page import headline, paragraph, picture, picture_file, row, table, write_page
 
 SHOWN = 6
@@ -49,18 +49,18 @@ def per_case(metrics: dict[str, Any]) -> str:
 def gallery(
     dataset: Dataset, split: str, fields: Sequence[Field], threshold: float, shown: int = SHOWN
 ) -> str:
-    """Source images with the most mitoses: truth in green, detections in red."""
+    """Source images with the most mitoses: truth in green, detections in red, and a legend."""
     busiest = sorted(fields, key=lambda field: (-len(field.truth), field.image))[:shown]
     figures = []
     for field in busiest:
         found = field.detections[field.scores >= threshold]
         image = stitch(dataset, split, field.image)
-        truth = [(float(x), float(y)) for x, y in field.truth]
-        image = draw_truth(image, truth, field.mpp)
+        image = draw_truth(image, field.truth, field.mpp)
         image = draw_dots(image, found, field.mpp)
-        caption = f"{field.image}: {len(truth)} annotated, {len(found)} detected"
-        figures.append(picture(image, caption))
-    return row(figures)
+        caption = f"{field.image}: {len(field.truth)} annotated, {len(found)} detected"
+        figures.append(picture(fitted(image), caption))
+    legend = paragraph("Green rings: annotated mitoses. Red dots with rings: detections.")
+    return legend + row(figures)
 
 
 def write_val_report(
@@ -82,10 +82,6 @@ def write_val_report(
             ("Numbers", numbers(metrics)),
             ("Curves", row(curves)),
             ("Cases", per_case(metrics)),
-            (
-                "Detections over truth",
-                paragraph("Green rings: annotated mitoses. Red dots with rings: detections.")
-                + gallery(dataset, split, fields, metrics["threshold"]),
-            ),
+            ("Detections over truth", gallery(dataset, split, fields, metrics["threshold"])),
         ],
     )
