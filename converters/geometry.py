@@ -98,3 +98,32 @@ def clip_box(box: Box, width: float, height: float) -> Box:
         min(max(right, 0.0), width),
         min(max(bottom, 0.0), height),
     )
+
+
+def clip_ring(ring: Sequence[Point], width: float, height: float) -> list[Point]:
+    """A closed polygon cut at an image's edges, each in turn; empty where nothing is inside.
+
+    What the edges cut apart stays one ring, joined along the edge: its area is exact.
+
+    Source: Sutherland and Hodgman, Reentrant polygon clipping, CACM 17 (1974).
+    """
+    points = list(ring)
+    for axis, edge, sign in ((0, 0.0, 1), (0, width, -1), (1, 0.0, 1), (1, height, -1)):
+        points = _clip_half(points, axis, edge, sign)
+    return points
+
+
+def _clip_half(points: list[Point], axis: int, edge: float, sign: int) -> list[Point]:
+    """The part of a ring on one side of an upright line: above ``edge`` on the axis for sign 1."""
+    kept: list[Point] = []
+    for i, b in enumerate(points):
+        a = points[i - 1]
+        a_in, b_in = sign * (a[axis] - edge) >= 0, sign * (b[axis] - edge) >= 0
+        if a_in != b_in:
+            share = (edge - a[axis]) / (b[axis] - a[axis])
+            p, q = a[1 - axis], b[1 - axis]
+            other = min(max(p + share * (q - p), min(p, q)), max(p, q))  # rounding stays between
+            kept.append((edge, other) if axis == 0 else (other, edge))
+        if b_in:
+            kept.append(b)
+    return kept

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from converters.geometry import (
     clip_box,
+    clip_ring,
     ellipse_box,
     points_box,
     polygon_area_centroid,
@@ -109,3 +110,60 @@ def test_a_square_in_um_follows_each_axis() -> None:
 )
 def test_clip_box(box: tuple[float, ...], inside: tuple[float, ...]) -> None:
     assert clip_box(box, 100, 50) == inside  # type: ignore[arg-type]
+
+
+SQUARE = [(2.0, 2.0), (6.0, 2.0), (6.0, 6.0), (2.0, 6.0)]
+
+
+@pytest.mark.parametrize(
+    ("dx", "dy", "area", "box"),
+    [
+        (0, 0, 16, (2, 2, 6, 6)),
+        (-4, 0, 8, (0, 2, 2, 6)),  # over the left edge
+        (6, 0, 8, (8, 2, 10, 6)),
+        (0, -4, 8, (2, 0, 6, 2)),
+        (0, 5, 4, (2, 7, 6, 8)),
+        (-4, -4, 4, (0, 0, 2, 2)),  # over a corner
+        (6, 5, 2, (8, 7, 10, 8)),
+    ],
+)
+def test_clip_ring(dx: float, dy: float, area: float, box: tuple[float, ...]) -> None:
+    inside = clip_ring([(x + dx, y + dy) for x, y in SQUARE], 10, 8)
+    assert polygon_area_centroid(inside)[0] == pytest.approx(area)
+    assert points_box(inside) == box
+
+
+def test_clip_ring_leaves_what_is_inside_and_drops_what_is_outside() -> None:
+    assert clip_ring(SQUARE, 6, 6) == SQUARE
+    assert clip_ring([(x + 20, y) for x, y in SQUARE], 10, 8) == []
+    # the edge cuts this one in two; joined along the edge, its area is that of both
+    fork = [(-2.0, 0.0), (3.0, 0.0), (3.0, 1.0), (-1.0, 1.0), (-1.0, 3.0), (3.0, 3.0), (3.0, 4.0),
+            (-2.0, 4.0)]  # fmt: skip
+    assert polygon_area_centroid(clip_ring(fork, 10, 10))[0] == pytest.approx(6)
+
+
+point = st.tuples(st.floats(-100, 100), st.floats(-100, 100))
+
+
+@given(st.lists(point, min_size=3, max_size=8))
+def test_a_clipped_ring_is_inside(ring: list[tuple[float, float]]) -> None:
+    inside = clip_ring(ring, 50, 40)
+    assert all(0 <= x <= 50 and 0 <= y <= 40 for x, y in inside)
+
+
+def test_rounding_does_not_carry_a_clipped_point_out() -> None:
+    unit = 2.0**-52
+    right = 1 + 9 * unit  # 3.5 units and the rounded rest of it add up to one unit more
+    ring = [(3.5 * unit, -1.0), (right, 1e-300), (right, 5.0), (0.0, 5.0)]
+    assert max(x for x, _ in clip_ring(ring, right, 9)) == right
+
+
+@given(st.tuples(point, point, point))
+def test_what_is_left_and_right_of_an_edge_is_the_whole(
+    ring: tuple[tuple[float, float], ...],
+) -> None:
+    moved = [(x + 100, y + 100) for x, y in ring]
+    left = clip_ring(moved, 100, 200)
+    right = clip_ring([(200 - x, y) for x, y in moved], 100, 200)
+    areas = [polygon_area_centroid(part)[0] if part else 0 for part in (moved, left, right)]
+    assert areas[1] + areas[2] == pytest.approx(areas[0], abs=1e-6)
