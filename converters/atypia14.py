@@ -98,15 +98,15 @@ def read(src: Path, options: ReadOptions) -> AnnotationSet:
             file=src,
             fix="give the folder that holds A03/mitosis, H03/mitosis, ...",
         )
-    frames = _frames(options.images or src)
+    frames = {} if options.annotations_only else _frames(options.images or src)
     found, problems = AnnotationSet(), dict[str, Problem]()
     for name in sorted(tables.keys() | frames.keys()):
         if name in tables:
             _read_tables(name, tables[name], found, problems, options)
         elif not keeps_unlabelled(found, frames[name], options, f"{name}_mitosis.csv"):
             continue
-        if name in frames:
-            found.images.append(_frame_info(name, frames[name], problems, options))
+        if name in frames or options.annotations_only:
+            found.images.append(_frame_info(name, frames.get(name), problems, options))
         else:
             _no_frame(name, next(iter(tables[name].values())), problems, options)
     return leave_out(found, problems)
@@ -144,7 +144,7 @@ def _no_frame(name: str, table: Path, problems: dict[str, Problem], options: Rea
 
 
 def _frame_info(
-    name: str, frame: Path, problems: dict[str, Problem], options: ReadOptions
+    name: str, frame: Path | None, problems: dict[str, Problem], options: ReadOptions
 ) -> ImageInfo:
     parts = _FRAME.match(name)
     if parts is None:
@@ -152,14 +152,19 @@ def _frame_info(
         if options.bad != "drop":
             raise InputError(what, file=frame)
         problems[name] = Problem("frame_name", what)
-    width, height = size_of(frame, name, problems, options)
+    scanner = SCANNERS.get(parts["scanner"].upper(), "") if parts else ""
+    case = parts["slide"] if parts else ""
+    if frame:
+        width, height = size_of(frame, name, problems, options)
+    else:
+        width, height = options.frame(scanner, case) or (0, 0)
     return ImageInfo(
         source=name,
         path=frame,
         width=width,
         height=height,
-        case=parts["slide"] if parts else "",
-        scanner=SCANNERS.get(parts["scanner"].upper(), "") if parts else "",
+        case=case,
+        scanner=scanner,
     )
 
 

@@ -17,16 +17,16 @@ from pathlib import Path
 
 from converters.errors import InputError
 from converters.files import read_json
-from converters.images import IMAGE_SUFFIXES, find_files
-from converters.large_image import elements_of, parse_element
-from converters.model import AnnotationSet, Drop, ImageInfo
+from converters.large_image import add_elements, elements_of
+from converters.model import AnnotationSet
 from converters.reading import (
+    Pictures,
     Problem,
+    Reading,
     ReadOptions,
     keeps_unlabelled,
-    leave_out,
-    lenient,
-    size_of,
+    shorten,
+    stem,
 )
 
 _TILE = re.compile(r"^(?:(?P<slide>[A-Za-z]+[-_ ]?\d+)_?)?x(?P<x>\d+)_?y(?P<y>\d+)$", re.IGNORECASE)
@@ -91,24 +91,23 @@ class _Images:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.paths = list(find_files(root, IMAGE_SUFFIXES))
+        self.used: dict[Path, str] = {}  # the sources that documents made of images
+        self._pictures = Pictures(root)
+        self.paths = self._pictures.paths
         self._keys = {path: tile_key(path, root) for path in self.paths}
         self._by_place: dict[tuple[int, int], list[tuple[TileKey, Path]]] = defaultdict(list)
-        self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path, key in self._keys.items():
-            self._by_stem[path.stem].append(path)
             if key:
                 self._by_place[key.x, key.y].append((key, path))
 
-    def find(self, document: Path, key: TileKey | None) -> Path:
-        """The one image that ``document`` annotates."""
-        if key:
-            here = self._by_place[key.x, key.y]
-            found = [path for other, path in here if other.slide == key.slide]
-            if not found:  # a slide that only one side names is no contradiction
-                found = [path for other, path in here if None in (other.slide, key.slide)]
-        else:
-            found = self._by_stem[document.stem]
+    def find(self, document: Path, key: TileKey | None, inner: Path) -> Path:
+        """The one image that ``document``, at ``inner`` below its folder, annotates."""
+        if key is None:  # by its name, the nearest folder first
+            return self._pictures.find((*inner.parent.parts, inner.stem), document, None)
+        here = self._by_place[key.x, key.y]
+        found = [path for other, path in here if other.slide == key.slide]
+        if not found:  # a slide that only one side names is no contradiction
+            found = [path for other, path in here if None in (other.slide, key.slide)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -118,9 +117,7 @@ class _Images:
                 file=document,
                 fix="keep one of them, or put each slide's tiles in a folder of its name",
             )
-        wanted = f"tile x{key.x} y{key.y}" if key else document.stem
-        if key and key.slide:
-            wanted += f" of slide {key.slide}"
+        wanted = f"tile x{key.x} y{key.y}" + (f" of slide {key.slide}" if key.slide else "")
         raise InputError(
             f"no image for this annotation file (looked for {wanted})",
             file=document,
@@ -128,12 +125,28 @@ class _Images:
             "files out by --bad drop",
         )
 
+    def use(self, path: Path, source: str, document: Path) -> None:
+        """Note that a document is about an image, which it calls ``source``."""
+        if self.used.setdefault(path, source) != source:
+            raise InputError(
+                f"the image {path.relative_to(self.root)} fits {source} and {self.used[path]}",
+                file=document,
+                fix="put each slide's tiles in a folder of its name",
+            )
+
     def names(self, path: Path, document_key: TileKey | None) -> tuple[str, str]:
         """Source name and case of an image; a slide that only its document names counts too."""
         key = self._keys[path]
-        slide = (key and key.slide) or (document_key and document_key.slide)
-        source = f"{slide or ''}x{key.x}y{key.y}" if key else path.stem
-        return source, slide or slide_of(path, self.root) or _name(self.root)
+        if key and key.slide is None and document_key:
+            key = TileKey(document_key.slide, key.x, key.y)
+        return _names(key, path, self.root, self._pictures.key(path))
+
+
+def _names(key: TileKey | None, path: Path, root: Path, name: str) -> tuple[str, str]:
+    """Source name and case of a tile, or of an image that is not named by its place but called
+    ``name``, with its folders: :func:`~converters.reading.shorten` takes them off where it can."""
+    source = f"{key.slide or ''}x{key.x}y{key.y}" if key else name
+    return source, (key and key.slide) or slide_of(path, root) or _name(root)
 
 
 def read(src: Path, options: ReadOptions) -> AnnotationSet:
@@ -152,70 +165,47 @@ def read(src: Path, options: ReadOptions) -> AnnotationSet:
         No document is found; a document or element is malformed; an annotation has no image or an
         image no annotation (each unless ``options`` allow it).
     """
-    root = src if src.is_dir() else src.parent
-    documents = list(find_files(src, (".json",))) if src.is_dir() else [src]
-    if not documents:
-        raise InputError("no .json annotation file below this folder", file=src)
-    reader = _Reader(root, options)
-    for path in documents:
-        reader.add_document(path)
-    if src.is_dir():
-        reader.add_unlabelled()
-    return reader.result()
-
-
-class _Reader:
-    """What one call has found so far."""
-
-    def __init__(self, root: Path, options: ReadOptions) -> None:
-        self.root, self.options = root, options
-        self.images = _Images(options.images or root)
-        self.infos: dict[Path, ImageInfo] = {}
-        self.problems: dict[str, Problem] = {}
-        self.found = AnnotationSet()
-
-    def add_document(self, path: Path) -> None:
-        """Add one document's image and elements."""
-        file, key = str(path), tile_key(path, self.root)
+    reading = Reading(src, options, finds=False)
+    images = None if options.annotations_only else _Images(reading.folder)
+    for path in reading.files(".json"):
         elements = None
-        with lenient(self.found, self.options, "unreadable_file"):
-            elements = elements_of(read_json(path), file)
-        try:
-            source = self._info(self.images.find(path, key), key).source
-        except InputError as error:
-            if self.options.bad != "drop":
-                raise
-            source = file
-            self.problems[source] = Problem("no_image", error.what)
-        if elements is None:  # nobody knows what is on it: neither mitoses nor background
-            self.problems[source] = Problem("unreadable_file", f"{path.name} cannot be read")
-        for where, element in elements or []:
-            with lenient(self.found, self.options, "malformed"):
-                item = parse_element(element, source=source, file=file, where=where)
-                if isinstance(item, Drop):
-                    self.found.dropped.append(item)
-                else:
-                    self.found.annotations.append(item)
+        with reading.lenient("unreadable_file"):
+            elements = elements_of(read_json(path), str(path))
+        source = _place(path, images, reading)
+        if elements is None:
+            reading.unreadable(source, path)
+        add_elements(elements or [], reading, source=source, file=str(path))
+    if images and src.is_dir():
+        _add_unlabelled(images, reading)
+    return shorten(reading.finish(None))
 
-    def add_unlabelled(self) -> None:
-        """Decide on each image that no document names."""
-        expected = "a .json of the same tile or name"
-        for path in self.images.paths:
-            if path not in self.infos and keeps_unlabelled(
-                self.found, path, self.options, expected
-            ):
-                self._info(path, None)
 
-    def _info(self, path: Path, document_key: TileKey | None) -> ImageInfo:
-        if path not in self.infos:
-            source, case = self.images.names(path, document_key)
-            width, height = size_of(path, source, self.problems, self.options)
-            self.infos[path] = ImageInfo(
-                source=source, path=path, width=width, height=height, case=case
-            )
-        return self.infos[path]
+def _place(document: Path, images: _Images | None, reading: Reading) -> str:
+    """Put the image of a document into the set; its source is returned."""
+    key, inner = tile_key(document, reading.root), document.relative_to(reading.root)
+    if images is None:
+        name = (inner.parent / stem(inner.stem)).as_posix()
+        source, case = _names(key, document, reading.root, name)
+        reading.put(source, None, case)
+        return source
+    try:
+        path = images.find(document, key, inner)
+        source, case = images.names(path, key)
+        images.use(path, source, document)
+    except InputError as error:
+        if reading.options.bad != "drop":
+            raise
+        reading.problems[str(document)] = Problem("no_image", error.what)
+        return str(document)
+    reading.put(source, path, case)
+    return source
 
-    def result(self) -> AnnotationSet:
-        """The usable images, in the order of their paths, and what is on them."""
-        self.found.images = [self.infos[path] for path in self.images.paths if path in self.infos]
-        return leave_out(self.found, self.problems)
+
+def _add_unlabelled(images: _Images, reading: Reading) -> None:
+    """Decide on each image that no document names."""
+    for path in images.paths:
+        source, case = images.names(path, None)
+        if path not in images.used and keeps_unlabelled(
+            reading.found, path, reading.options, "a .json of the same tile or name"
+        ):
+            reading.put(source, path, case)

@@ -7,10 +7,12 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
+
+from defusedxml import DefusedXmlException, ElementTree
 
 from converters.errors import InputError
 
@@ -26,32 +28,48 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         A full disk, a missing right, ...; its ``filename`` is ``path``, not the temporary name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=PART, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _part(path)
     try:
         write(temporary)
-        temporary.chmod(0o666 & ~_UMASK)  # mkstemp gives 0600; users share data folders
         temporary.replace(path)
     except OSError as error:
-        if error.filename in (None, name, temporary):
+        if error.filename in (None, str(temporary), temporary):
             error.filename, error.filename2 = str(path), None
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_folder(folder: Path, files: Iterable[tuple[str, str]]) -> None:
+    """Write many small text files, name and text, as a folder that appears whole or not at all.
+
+    One rename serves them all, which is several times as fast as one each. A folder that is there
+    was written whole, and is left as it is.
+    """
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _part(folder)
+    try:
+        temporary.mkdir()
+        for name, text in files:
+            with open(f"{temporary}/{name}", "wb") as handle:  # noqa: PTH123 - a third of the time
+                handle.write(text.encode())
+        temporary.replace(folder)
+    except OSError as error:
+        error.filename, error.filename2 = str(folder), None
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _part(path: Path) -> Path:
+    """A temporary name beside ``path`` that nobody else uses."""
+    return path.with_name(f"{PART}{os.urandom(8).hex()}{path.suffix}")
+
+
 PART = ".part-"
 """How the name of a file begins while it is written."""
-
-
-def _read_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _read_umask()  # once, at import: reading it means setting it, which is not thread-safe
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -97,7 +115,7 @@ def _write_all(path: Path, data: bytes) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text, with or without a byte-order mark.
+    """Read UTF-8 text, with or without a byte-order mark, with Unix line ends.
 
     Raises
     ------
@@ -105,13 +123,19 @@ def read_text(path: Path) -> str:
         The file is missing, not readable or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError("no such file", file=path) from None
+        text = _read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"not UTF-8 text (byte {error.start})", file=path, fix="save the file as UTF-8"
         ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError("no such file", file=path) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", file=path) from None
 
@@ -124,8 +148,9 @@ def read_json(path: Path) -> Any:
     InputError
         The text is not JSON; the line and column are named.
     """
+    text = read_text(path)  # outside: its InputError is a ValueError too
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"not valid JSON ({error.msg})",
@@ -137,6 +162,31 @@ def read_json(path: Path) -> Any:
         raise InputError("a whole number of thousands of digits", file=path) from None
     except RecursionError:
         raise InputError("JSON nested too deeply", file=path) from None
+
+
+def read_xml(path: Path) -> Element:
+    """The root element of an XML file; one that declares entities is refused unread.
+
+    Raises
+    ------
+    InputError
+        The file is missing, not well-formed, or declares entities (which can grow without limit).
+    """
+    try:
+        root: Element = ElementTree.fromstring(_read_bytes(path))
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        raise InputError(
+            f"not valid XML ({str(error).partition(':')[0]})",
+            file=path,
+            where=f"line {line}, column {column + 1}",
+            fix="export the file again; it may be cut off",
+        ) from None
+    except DefusedXmlException:
+        raise InputError("XML with entities of its own, which are not read", file=path) from None
+    except (ValueError, LookupError) as error:
+        raise InputError(f"not readable XML ({error})", file=path) from None
+    return root
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:

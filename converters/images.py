@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import tifffile
 from PIL import Image
@@ -15,6 +15,11 @@ from PIL import Image
 from converters.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
+"""Whole-slide formats, which OpenSlide reads."""
+
+PICTURE_SUFFIXES = IMAGE_SUFFIXES + SLIDE_SUFFIXES
 
 PLAUSIBLE_MPP = (0.05, 20.0)
 """µm/px outside this range is a screen or print resolution, not a microscope's."""
@@ -43,7 +48,8 @@ def find_files(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
 
 def all_files(root: Path) -> list[Path]:
     """As :func:`find_files`, of any suffix."""
-    return sorted(path for path in _walk(root) if path.is_file())
+    files = (path for path in _walk(root) if path.is_file())
+    return sorted(files, key=lambda path: path.parts)
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -75,6 +81,9 @@ def image_size(path: Path) -> tuple[int, int]:
         The file is not an image or its header is damaged.
     """
     try:
+        if path.suffix.lower() in SLIDE_SUFFIXES:
+            with open_slide(path) as slide:
+                return slide.dimensions
         with open_image(path) as image:
             return image.size
     except Exception:  # Pillow raises many kinds for damaged files
@@ -98,26 +107,50 @@ def is_turned(path: Path) -> bool:
 
 
 def image_mpp(path: Path) -> tuple[float, float] | None:
-    """µm per pixel across and down from TIFF resolution tags, or None.
+    """µm per pixel across and down from a slide's properties or TIFF resolution tags, or None.
 
-    Only TIFF is asked: a JPEG's or PNG's density is a screen's in practice. A value outside
-    :data:`PLAUSIBLE_MPP` is no microscope's and is ignored.
+    Of other images nothing is asked: a JPEG's or PNG's density is a screen's in practice. A value
+    outside :data:`PLAUSIBLE_MPP` is no microscope's and is ignored.
 
-    Source: TIFF 6.0 specification, tags 282 (XResolution), 283 and 296.
+    Source: OpenSlide's properties ``openslide.mpp-x`` and ``openslide.mpp-y``; TIFF 6.0
+    specification, tags 282 (XResolution), 283 and 296.
     """
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return None
+    reader = _MPP.get(path.suffix.lower())
     try:
-        with tifffile.TiffFile(path) as tiff:
-            tags = tiff.pages.first.tags
-            unit = _UNIT_UM.get(int(tags["ResolutionUnit"].value))
-            if unit is None:
-                return None
-            x, y = (
-                unit * tags[name].value[1] / tags[name].value[0]
-                for name in ("XResolution", "YResolution")
-            )
+        mpp = reader(path) if reader else None
     except Exception:  # damaged tags; whether the image itself is readable shows elsewhere
         return None
     low, high = PLAUSIBLE_MPP
-    return (x, y) if low <= x <= high and low <= y <= high else None
+    return mpp if mpp and low <= mpp[0] <= high and low <= mpp[1] <= high else None
+
+
+def open_slide(path: Path) -> Any:
+    """OpenSlide's slide, a context manager."""
+    import openslide  # its library loads when a slide is met, not before
+
+    return openslide.OpenSlide(path)
+
+
+def _slide_mpp(path: Path) -> tuple[float, float]:
+    with open_slide(path) as slide:
+        found = slide.properties
+        return (float(found["openslide.mpp-x"]), float(found["openslide.mpp-y"]))
+
+
+def _tiff_mpp(path: Path) -> tuple[float, float] | None:
+    with tifffile.TiffFile(path) as tiff:
+        tags = tiff.pages.first.tags
+        unit = _UNIT_UM.get(int(tags["ResolutionUnit"].value))
+        if unit is None:
+            return None
+        x, y = (
+            unit * tags[name].value[1] / tags[name].value[0]
+            for name in ("XResolution", "YResolution")
+        )
+        return (x, y)
+
+
+_MPP = {
+    **dict.fromkeys((".tif", ".tiff"), _tiff_mpp),
+    **dict.fromkeys(SLIDE_SUFFIXES, _slide_mpp),
+}

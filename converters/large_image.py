@@ -1,167 +1,137 @@
-"""The Girder large_image annotation schema: elements of a document to annotations.
+"""The Girder large_image annotation schema: documents to annotations, and back.
 
 The JSON of HistomicsUI, the Digital Slide Archive and CADD4MBC: a document with a list of
-elements, in pixels of its image.
+elements, in pixels of its image. The schema leaves an element's ``user`` to its users: confidence
+is kept there, and what the elements of one annotation have in common, since a polyline can have
+holes but is one ring.
 
-Source: large_image annotation schema.
+Source: large_image annotation schema (girder_large_image_annotation/models/annotation.py).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from converters.errors import InputError
-from converters.geometry import (
-    Point,
-    ellipse_box,
-    points_box,
-    polygon_area_centroid,
-    rectangle_corners,
-)
+from converters.geometry import Point, rectangle_corners
+from converters.keys import Keys
 from converters.labels import canonical_label
-from converters.model import Annotation, Drop
-from converters.reading import number
+from converters.model import Annotation, AnnotationSet
+from converters.reading import Reading
+from converters.rings import nested, opened
+from converters.shapes import Ellipse, Polygon, Ring
+from converters.writing import Note, colour, json_lines, json_text
+
+_PART = "mitoyolo_part_of"
+"""The key of ``user`` that the elements of one annotation share: the id of the first of them."""
 
 
-def parse_element(element: Any, *, source: str, file: str, where: str) -> Annotation | Drop:
-    """One element of the schema as an annotation, or as a drop where it marks no cell.
+def add_elements(
+    elements: Iterable[tuple[str, Any]], reading: Reading, *, source: str, file: str
+) -> None:
+    """Add the elements of a document, each with its place, to what ``reading`` has found."""
+    whole: dict[Any, list[tuple[str, Any]]] = {}
+    for i, (where, element) in enumerate(elements):
+        part = _user(element).get(_PART)
+        key = part if isinstance(part, str) else i
+        whole.setdefault(key, []).append((where, element))
+    for (where, first), *others in whole.values():
+        with reading.lenient():
+            add_element(first, reading, others, source=source, file=file, where=where)
+
+
+def add_element(
+    element: Any, reading: Reading, others: Iterable[tuple[str, Any]] = (), **facts: Any
+) -> None:
+    """Add one element of the schema to what ``reading`` has found, or count it where it marks no
+    cell. ``facts`` are its source, file and where; ``others`` are the further rings of the same
+    annotation, with their places.
 
     Raises
     ------
     InputError
         A key is missing or holds no finite number.
     """
-    if not isinstance(element, dict):
-        raise InputError(f"expected an object, found {element!r:.40}", file=file, where=where)
-    kind = element.get("type")
-    shape = _SHAPES.get(kind) if isinstance(kind, str) else None
-    if shape is None:
-        known = ", ".join(_SHAPES)
-        return Drop(file, where, "shape", f"type {kind!r} marks no cell (known: {known})")
-    geometry = shape(_Keys(element, file, where))
-    if geometry is None:
-        return Drop(file, where, "no_extent", f"{kind} without extent")
-    (x, y), box, area = geometry
-    return Annotation(
-        source=source,
-        label=_label_of(element),
-        x=x,
-        y=y,
-        box=box,
-        area=area,
-        kind=str(kind),
-        file=file,
-        where=where,
+    keys = Keys.of(element, facts["file"], facts["where"])
+    kind = keys.element.get("type")
+    confidence = _user(element).get("confidence")
+    facts |= {"kind": kind, "label": _label_of(keys.element)}
+    if isinstance(confidence, int | float):  # the schema says nothing of it: a word is not damage
+        user = Keys(_user(element), keys.file, f"{keys.where}, key `user`")
+        facts["confidence"] = user.number("confidence")
+    if kind == "point":
+        reading.point(keys.point(keys.value("center"), "center"), **facts)
+    elif isinstance(kind, str) and kind in _SHAPES:
+        shape = _SHAPES[kind](keys)
+        for where, other in others:
+            shape = _joined(shape, Keys.of(other, facts["file"], where))
+        reading.shape(shape, **facts)
+    else:
+        known = ", ".join((*_SHAPES, "point"))
+        detail = f"type {kind!r:.40} marks no cell (known: {known})"
+        reading.drop("shape", detail, file=keys.file, where=keys.where)
+
+
+def _user(element: Any) -> Mapping[str, Any]:
+    """What the schema leaves free; empty where it is anything else."""
+    user = element.get("user") if isinstance(element, Mapping) else None
+    return user if isinstance(user, Mapping) else {}
+
+
+def _joined(shape: Ellipse | Polygon, other: Keys) -> Polygon:
+    """A polygon with the ring and the holes of another element."""
+    if not isinstance(shape, Polygon) or other.element.get("type") != "polyline":
+        raise InputError(
+            f"only polylines can be `{_PART}` one annotation", file=other.file, where=other.where
+        )
+    more = _polyline(other)
+    return Polygon(shape.rings + more.rings, shape.holes + more.holes)
+
+
+def _ellipse(keys: Keys) -> Ellipse:
+    (x, y), width, height = _axes(keys)
+    return Ellipse(x, y, width, height, keys.number("rotation", 0.0))
+
+
+def _circle(keys: Keys) -> Ellipse:
+    (x, y), radius = keys.point(keys.value("center"), "center"), keys.length("radius")
+    return Ellipse(x, y, 2 * radius, 2 * radius)
+
+
+def _rectangle(keys: Keys) -> Polygon:
+    corners = rectangle_corners(*_axes(keys), keys.number("rotation", 0.0))
+    return Polygon((tuple(corners),))
+
+
+def _polyline(keys: Keys) -> Polygon:
+    ring: Ring = opened(keys.points(keys.value("points"), "points"))
+    holes = keys.element.get("holes")
+    return Polygon(
+        (ring,),
+        tuple(
+            opened(keys.points(hole, f"holes[{i}]"))
+            for i, hole in enumerate(holes if isinstance(holes, list) else [])
+        ),
     )
 
 
-_Geometry = tuple[Point, tuple[float, float, float, float] | None, float | None] | None
-"""Centroid, box, area; None for a shape without extent."""
+def _axes(keys: Keys) -> tuple[Point, float, float]:
+    """Centre and full axes of an ellipse or rectangle."""
+    center = keys.point(keys.value("center"), "center")
+    return center, keys.length("width"), keys.length("height")
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """An element's keys, read as checked numbers."""
-
-    element: dict[str, Any]
-    file: str
-    where: str
-
-    def value(self, key: str) -> Any:
-        if key not in self.element:
-            raise InputError(f"no key `{key}`", file=self.file, where=self.where)
-        return self.element[key]
-
-    def number(self, key: str, default: float | None = None) -> float:
-        if default is not None and self.element.get(key) is None:
-            return default
-        return number(self.value(key), self.file, f"{self.where}, key `{key}`")
-
-    def length(self, key: str) -> float:
-        result = self.number(key)
-        if result < 0:
-            raise InputError(
-                f"{result} is negative", file=self.file, where=f"{self.where}, key `{key}`"
-            )
-        return result
-
-    def axes(self) -> tuple[Point, float, float] | None:
-        """Centre and full axes of an ellipse or rectangle; None where an axis is 0."""
-        center = self.point(self.value("center"), "center")
-        width, height = self.length("width"), self.length("height")
-        return (center, width, height) if width and height else None
-
-    def point(self, value: Any, key: str) -> Point:
-        place = f"{self.where}, key `{key}`"
-        if not isinstance(value, list | tuple) or len(value) not in (2, 3):
-            raise InputError(
-                f"expected [x, y] or [x, y, z], found {value!r:.60}", file=self.file, where=place
-            )
-        return (number(value[0], self.file, place), number(value[1], self.file, place))
-
-    def points(self, value: Any, key: str) -> list[Point]:
-        if not isinstance(value, list) or not value:
-            raise InputError(
-                f"expected a list of points, found {value!r:.60}",
-                file=self.file,
-                where=f"{self.where}, key `{key}`",
-            )
-        return [self.point(item, f"{key}[{i}]") for i, item in enumerate(value)]
-
-
-def _ellipse(keys: _Keys) -> _Geometry:
-    axes = keys.axes()
-    if axes is None:
-        return None
-    center, width, height = axes
-    box = ellipse_box(center, width, height, keys.number("rotation", 0.0))
-    return center, box, math.pi * width * height / 4
-
-
-def _circle(keys: _Keys) -> _Geometry:
-    center, radius = keys.point(keys.value("center"), "center"), keys.length("radius")
-    if not radius:
-        return None
-    return center, ellipse_box(center, 2 * radius, 2 * radius, 0.0), math.pi * radius * radius
-
-
-def _rectangle(keys: _Keys) -> _Geometry:
-    axes = keys.axes()
-    if axes is None:
-        return None
-    center, width, height = axes
-    corners = rectangle_corners(center, width, height, keys.number("rotation", 0.0))
-    return center, points_box(corners), width * height
-
-
-def _polyline(keys: _Keys) -> _Geometry:
-    points = keys.points(keys.value("points"), "points")
-    area, centroid = polygon_area_centroid(points)
-    left, top, right, bottom = box = points_box(points)
-    if not (right > left and bottom > top):
-        return None
-    holes = keys.element.get("holes")
-    for i, hole in enumerate(holes if isinstance(holes, list) else []):
-        area -= polygon_area_centroid(keys.points(hole, f"holes[{i}]"))[0]
-    return centroid, box, max(area, 0.0)
-
-
-def _point(keys: _Keys) -> _Geometry:
-    return keys.point(keys.value("center"), "center"), None, None
-
-
-_SHAPES = {
+_SHAPES: dict[str, Callable[[Keys], Ellipse | Polygon]] = {
     "ellipse": _ellipse,
     "circle": _circle,
     "rectangle": _rectangle,
     "polyline": _polyline,
-    "point": _point,
 }
 
 
-def _label_of(element: dict[str, Any]) -> str:
+def _label_of(element: Mapping[str, Any]) -> str:
     """The class: `label.value`, else `group`, else mitosis, since the exports mark only those."""
     label = element.get("label")
     name = label.get("value") if isinstance(label, dict) else label
@@ -200,3 +170,81 @@ def _elements_of_one(document: Any, file: str, where: str | None) -> list[tuple[
         file=file,
         where=where,
     )
+
+
+def write(found: AnnotationSet, note: Note) -> Iterator[tuple[str, str]]:
+    """One document an image, ``NAME.json``, as the Digital Slide Archive takes it up."""
+    for image, items in found.by_image():
+        elements = [
+            element
+            for i, item in enumerate(items)
+            for element in _elements(item, f"{image.source}/{i}")
+        ]
+        name = json_text(image.source).strip()
+        yield (
+            f"{image.file_stem}.json",
+            f'{{"name": {name}, "description": "", "elements": {json_lines(elements)}}}\n',
+        )
+
+
+def _elements(item: Annotation, key: str) -> Iterator[dict[str, Any]]:
+    """The elements that are one annotation: several where it has several rings."""
+    forms = list(_forms(item))
+    user: dict[str, Any] = {} if item.confidence is None else {"confidence": item.confidence}
+    if len(forms) > 1:
+        user[_PART] = _id(f"{key}/0")
+    red, green, blue = colour(item.label)
+    for i, form in enumerate(forms):
+        yield {
+            "id": _id(f"{key}/{i}"),
+            **form,
+            "label": {"value": item.label},
+            "group": item.label,
+            "lineColor": f"rgb({red}, {green}, {blue})",
+            "lineWidth": 2,
+            "fillColor": f"rgba({red}, {green}, {blue}, 0)",
+            **({"user": user} if user else {}),
+        }
+
+
+def _id(key: str) -> str:
+    """24 hexadecimal digits, as the schema wants them; the same for the same annotation."""
+    return hashlib.sha256(key.encode(errors="backslashreplace")).hexdigest()[:24]
+
+
+def _forms(item: Annotation) -> Iterator[dict[str, Any]]:
+    """An annotation's shape: exact, but for sets of pixels, which become their outline."""
+    if isinstance(item.shape, Ellipse):
+        yield {
+            "type": "ellipse",
+            "center": [item.shape.x, item.shape.y, 0],
+            "width": item.shape.width,
+            "height": item.shape.height,
+            "rotation": item.shape.rotation,
+            "normal": [0, 0, 1],
+        }
+    elif item.shape:
+        for ring, holes in nested(item.shape.outline()):
+            yield {
+                "type": "polyline",
+                "points": _flat(ring),
+                "closed": True,
+                **({"holes": [_flat(hole) for hole in holes]} if holes else {}),
+            }
+    elif item.kind == "point" or item.box is None:
+        yield {"type": "point", "center": [item.x, item.y, 0]}
+    else:
+        left, top, right, bottom = item.box
+        yield {
+            "type": "rectangle",
+            "center": [(left + right) / 2, (top + bottom) / 2, 0],
+            "width": right - left,
+            "height": bottom - top,
+            "rotation": 0,
+            "normal": [0, 0, 1],
+        }
+
+
+def _flat(ring: Ring) -> list[list[float]]:
+    """Points with the third coordinate that the schema demands."""
+    return [[x, y, 0] for x, y in ring]

@@ -7,11 +7,20 @@ the upper-left pixel, x right, y down: a box over pixel 0 spans 0 to 1. Nothing 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from converters.geometry import Box
+from converters.shapes import Shape
+
 LABELS = ("mitosis", "imposter")
 """Class names in YOLO order (0, 1); COCO's category ids are one more."""
+
+SPLITS = ("train", "val", "test")
+
+KINDS = ("ellipse", "circle", "rectangle", "polyline", "polygon", "pixels", "box", "point")
+"""What an annotation can be in its file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,26 +31,47 @@ class ImageInfo:
     ----------
     source : str
         The name by which annotations, tables and predictions refer to it; unique in a set.
-    path : Path
-        The image file.
+    path : Path or None
+        The image file; None where only annotations were read.
     width, height : int
-        Size in pixels.
+        Size in pixels; 0 where only annotations were read and nothing says it.
     mpp : (float, float) or None
         µm per pixel across and down; None until the chain of :mod:`converters.mpp` has run.
     case : str
         The patient or slide; two scans of one tissue are one case.
     scanner, tumour : str
         Domain, empty where unknown.
+    labelled : bool
+        Whether anyone looked for mitoses on it; one that is not labelled is never scored.
+    named : str
+        The image's file name as the annotations say it, where they do and no file is at hand.
     """
 
     source: str
-    path: Path
+    path: Path | None
     width: int
     height: int
     case: str
     mpp: tuple[float, float] | None = None
     scanner: str = ""
     tumour: str = ""
+    labelled: bool = True
+    named: str = ""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels, None where unknown."""
+        return (self.width, self.height) if self.width and self.height else None
+
+    @property
+    def file_stem(self) -> str:
+        """The source as a file name without suffix: it stays in its folder."""
+        return self.source.replace("/", "_")
+
+    @property
+    def file_name(self) -> str:
+        """The name of the image's file, for formats that state it."""
+        return self.path.name if self.path else self.named or self.file_stem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +88,15 @@ class Annotation:
         Centroid in pixels.
     box : (left, top, right, bottom) or None
         Exact bounding box in pixels; None for a point, which has no extent of its own.
+    shape : Shape or None
+        The exact shape, where the file holds more than a point or an upright box.
     area : float or None
         Area of the true shape in px² (an ellipse's, not its box's); None for a point.
     confidence : float or None
         The annotators' confidence that it is a mitosis, where the file has one.
     kind : str
-        The shape in the file: `ellipse`, `circle`, `rectangle`, `polyline`, `point`, ...
+        The shape in the file: `ellipse`, `circle`, `rectangle`, `polyline`, `polygon`, `pixels`,
+        `box` or `point`.
     file, where : str
         Where it was read, for reports.
     """
@@ -75,8 +108,9 @@ class Annotation:
     kind: str
     file: str
     where: str
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     area: float | None = None
+    shape: Shape | None = None
     confidence: float | None = None
 
 
@@ -117,6 +151,14 @@ class AnnotationSet:
     def read(self) -> int:
         """Number of annotations met in the files."""
         return len(self.annotations) + len(self.dropped)
+
+    def by_image(self) -> Iterator[tuple[ImageInfo, list[Annotation]]]:
+        """Each image with what is on it, in their order; images without annotation too."""
+        of_source: dict[str, list[Annotation]] = {image.source: [] for image in self.images}
+        for item in self.annotations:
+            of_source[item.source].append(item)
+        for image in self.images:
+            yield image, of_source[image.source]
 
     def reasons(self) -> dict[str, int]:
         """Number of dropped annotations by reason, sorted by name."""

@@ -1,19 +1,17 @@
-"""µm per pixel: from the option, else the image's metadata, else the preset, else an error."""
+"""µm per pixel along a chain: the option, the image's metadata, the annotation file, the preset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from converters.errors import MissingMppError, OptionError
 from converters.images import image_mpp
 from converters.model import ImageInfo
-from converters.presets import Preset
+from converters.presets import MPP_RANGE, Mpp, Preset
 
 SPREAD = 0.05
 """Relative difference from which two µm/px count as different."""
-
-Mpp = tuple[float, float]
 
 
 def parse_mpp(text: str, option: str = "--mpp") -> Mpp:
@@ -28,11 +26,17 @@ def parse_mpp(text: str, option: str = "--mpp") -> Mpp:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if len(values) not in (1, 2) or not all(0.01 <= value <= 50 for value in values):
+    low, high = MPP_RANGE
+    if len(values) not in (1, 2) or not _plausible(values):
         raise OptionError(
-            f"{option} {text!r}: expected µm per pixel (0.01 to 50) as one number, or two as FX,FY"
+            f"{option} {text!r}: expected µm per pixel ({low:g} to {high:g}) as one number, "
+            "or two as FX,FY"
         )
     return (values[0], values[-1])
+
+
+def _plausible(values: Iterable[float]) -> bool:
+    return all(MPP_RANGE[0] <= value <= MPP_RANGE[1] for value in values)
 
 
 def differ(a: Mpp, b: Mpp, tolerance: float = SPREAD) -> bool:
@@ -46,47 +50,75 @@ def resolve_mpp(
     option: Mpp | None,
     preset: Preset | None,
     note: Callable[[str], None],
+    needed: bool = True,
 ) -> list[ImageInfo]:
-    """Give every image its µm/px along the chain option, metadata, preset.
+    """Give every image its µm/px: the first that is known of the option, the image's metadata,
+    what its annotation file said (``ImageInfo.mpp``) and the preset, by scanner or case.
 
-    A contradiction is said once, by ``note``, however many images it holds for; the option wins
-    over the file, the file over the preset.
+    Values known further down the chain that differ from the one used are said by ``note``, once,
+    however many images they belong to.
 
     Raises
     ------
     MissingMppError
-        An image for which none of the three knows a value.
+        An image for which none of the four knows a value, where one is ``needed``.
     """
     resolved: list[ImageInfo] = []
     contradicted: list[str] = []
     for image in images:
-        known = image.mpp or image_mpp(image.path)
-        default = _of_preset(preset, image.scanner)
-        mpp = option or known or default
-        other = known if option else default
-        if known and other and mpp and differ(mpp, other):
-            whose = "it says" if option else f"preset {preset and preset.name} says"
-            contradicted.append(f"{image.path.name}: {_text(mpp)} is used, {whose} {_text(other)}")
-        if mpp is None:
-            raise MissingMppError(
-                "no µm/px: not in the image, and no preset knows it",
-                file=image.path,
-                fix="state it by --mpp F (µm per pixel), for example --mpp 0.25",
-            )
+        known = _known(image, option, preset)
+        if not known:
+            if needed:
+                raise _missing(image)
+            resolved.append(replace(image, mpp=None))
+            continue
+        (whose, mpp), *others = known.items()
+        others = [(name, value) for name, value in others if differ(mpp, value)]
+        if others:
+            said = ", ".join(f"{name} says {_text(value)}" for name, value in others)
+            name = image.path.name if image.path else image.source
+            contradicted.append(f"{name}: {_text(mpp)} by {whose} is used, {said}")
         resolved.append(replace(image, mpp=mpp))
     if contradicted:
-        why = "--mpp wins over the image" if option else "the image wins over the preset"
         note(
-            f"µm/px differ on {len(contradicted)} of {len(images)} images, {why} "
-            f"({contradicted[0]})"
+            f"µm/px differ on {len(contradicted)} of {len(images)} images, for example "
+            f"{contradicted[0]}"
         )
     return resolved
 
 
-def _of_preset(preset: Preset | None, scanner: str) -> Mpp | None:
-    if preset is None:
-        return None
-    return preset.mpp.get(scanner) or preset.mpp.get("")
+def needed_mpp(image: ImageInfo) -> Mpp:
+    """The µm/px of an image, for what cannot be done without.
+
+    Raises
+    ------
+    MissingMppError
+        It is not known.
+    """
+    if image.mpp is None:
+        raise _missing(image)
+    return image.mpp
+
+
+def _missing(image: ImageInfo) -> MissingMppError:
+    return MissingMppError(
+        "no µm/px: not in the image, nor in its annotation file, and no preset knows it",
+        file=image.path or image.source,
+        fix="state it by --mpp F (µm per pixel), for example --mpp 0.25, or name a --preset",
+    )
+
+
+def _known(image: ImageInfo, option: Mpp | None, preset: Preset | None) -> dict[str, Mpp]:
+    """Who says it -> µm/px, the one to believe first."""
+    scanner = preset.scanner(image.scanner, image.case) if preset else None
+    chain = {
+        "--mpp": option,
+        "the image": image.path and image_mpp(image.path),
+        "the annotation file": image.mpp,
+        f"preset {preset.name if preset else ''}": scanner and scanner.mpp,
+    }
+    # a file that says 0 says nothing
+    return {whose: mpp for whose, mpp in chain.items() if mpp and _plausible(mpp)}
 
 
 def _text(mpp: Mpp) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from converters.geometry import clip_box, square_um
 from converters.model import Annotation, AnnotationSet, Drop, ImageInfo
+from converters.mpp import needed_mpp
 
 BOXES = ("ellipse", "fixed")
 
@@ -55,7 +56,8 @@ def prepare(found: AnnotationSet, selection: Selection) -> tuple[AnnotationSet, 
     Parameters
     ----------
     found : AnnotationSet
-        With µm/px known for every image.
+        With µm/px known for every image that has a point, or for all where ``selection.box`` is
+        `fixed`.
     selection : Selection
 
     Returns
@@ -64,6 +66,11 @@ def prepare(found: AnnotationSet, selection: Selection) -> tuple[AnnotationSet, 
         Every annotation with a box inside its image.
     int
         How many boxes were clipped at an image's edge.
+
+    Raises
+    ------
+    MissingMppError
+        A point becomes a square of µm on an image of unknown µm/px.
     """
     images = {image.source: image for image in found.images}
     kept = _filter(found, _selects(selection))
@@ -113,6 +120,8 @@ def _place(found: AnnotationSet, images: dict[str, ImageInfo]) -> AnnotationSet:
 
     def outside(item: Annotation) -> tuple[str, str] | None:
         image = images[item.source]
+        if image.size is None:
+            return None
         x, y = _clamp(item, image)
         if max(abs(x - item.x), abs(y - item.y)) <= BORDER_PX:
             return None
@@ -122,7 +131,8 @@ def _place(found: AnnotationSet, images: dict[str, ImageInfo]) -> AnnotationSet:
     placed = _filter(found, outside)
     moved = []
     for item in placed.annotations:
-        x, y = _clamp(item, images[item.source])
+        image = images[item.source]
+        x, y = _clamp(item, image) if image.size else (item.x, item.y)
         moved.append(item if (x, y) == (item.x, item.y) else replace(item, x=x, y=y))
     return replace(placed, annotations=moved)
 
@@ -157,17 +167,16 @@ def _box(
     for item in found.annotations:
         image = images[item.source]
         if item.box is None or selection.box == "fixed":
-            if image.mpp is None:
-                raise ValueError(f"{item.source} has no µm/px; resolve_mpp comes first")
-            whole = square_um((item.x, item.y), selection.radius_um, image.mpp)
+            mpp = needed_mpp(image)
+            whole, shape = square_um((item.x, item.y), selection.radius_um, mpp), None
         else:
-            whole = item.box
-        inside = clip_box(whole, image.width, image.height)
+            whole, shape = item.box, item.shape
+        inside = clip_box(whole, image.width, image.height) if image.size else whole
         if not (inside[2] > inside[0] and inside[3] > inside[1]):
             dropped.append(Drop(item.file, item.where, "no_extent", "no box inside the image"))
             continue
         clipped += inside != whole
-        boxed.append(replace(item, box=inside))
+        boxed.append(replace(item, box=inside, shape=shape))
     return replace(found, annotations=boxed, dropped=dropped), clipped
 
 
@@ -181,10 +190,11 @@ def rescale(found: AnnotationSet, at_mpp: float) -> AnnotationSet:
     old = {image.source: image for image in found.images}
     new: dict[str, ImageInfo] = {}
     for image in found.images:
-        if image.mpp is None:
-            raise ValueError(f"{image.source} has no µm/px; resolve_mpp comes first")
-        width = max(1, round(image.width * image.mpp[0] / at_mpp))
-        height = max(1, round(image.height * image.mpp[1] / at_mpp))
+        mpp_x, mpp_y = needed_mpp(image)
+        if image.size is None:
+            raise ValueError(f"{image.source} has no size")
+        width = max(1, round(image.width * mpp_x / at_mpp))
+        height = max(1, round(image.height * mpp_y / at_mpp))
         new[image.source] = replace(image, width=width, height=height, mpp=(at_mpp, at_mpp))
 
     def moved(item: Annotation) -> Annotation:
@@ -203,6 +213,8 @@ def rescale(found: AnnotationSet, at_mpp: float) -> AnnotationSet:
             y=down(item.y),
             box=item.box and (across(left), down(top), across(right), down(bottom)),
             area=None if item.area is None else down(across(item.area)),
+            shape=item.shape
+            and item.shape.mapped(after.width / before.width, after.height / before.height),
         )
 
     return replace(

@@ -103,7 +103,7 @@ def formats(debug: Debug = False) -> None:
 
     for name, entry in FORMATS.items():
         can = "read " if entry.read else "     "
-        can += "write" if entry.writes else "     "
+        can += "write" if entry.write else "     "
         print(f"{name:<12} {can}  {entry.summary}")
 
 
@@ -112,13 +112,35 @@ def formats(debug: Debug = False) -> None:
     "--tile 512 --background 0.25"
 )
 def convert(
-    src: Annotated[Path, typer.Argument(help="Folder of annotations (and images).")],
-    out: Annotated[Path, typer.Argument(help="The dataset folder to write.")],
+    src: Annotated[
+        Path | None, typer.Argument(help="Folder or file of annotations (and images).")
+    ] = None,
+    out: Annotated[Path | None, typer.Argument(help="The folder to write.")] = None,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="FORMAT", help="See `mitoyolo formats`.")
     ] = None,
-    to: Annotated[str, typer.Option(help="What to write: yolo (with COCO beside).")] = "yolo",
+    to: Annotated[
+        str,
+        typer.Option(
+            help="yolo (a dataset folder, with COCO beside), or annotations alone in source "
+            "pixels as coco, voc, qupath, midog, dsa or csv."
+        ),
+    ] = "yolo",
     images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    annotations_only: Annotated[
+        bool, typer.Option("--annotations-only", help="Do without images: sizes from the file.")
+    ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of a centroid CSV: x,y or row,col, and more such as label."),
+    ] = None,
+    one_based: Annotated[
+        bool, typer.Option("--one-based", help="The input's first pixel is number 1.")
+    ] = False,
+    case_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Its first group is the case in an image's name."),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Facts of a known data set: format, µm/px, protocol.")
     ] = None,
@@ -148,11 +170,22 @@ def convert(
         int | None,
         typer.Option(min=0, help="px shared by tiles; else 64, or a quarter of a small tile."),
     ] = None,
+    grid: Annotated[
+        str | None, typer.Option(metavar="CxR", help="Cut into equal parts instead, such as 4x4.")
+    ] = None,
     tile_format: Annotated[str, typer.Option(help="png (lossless) or jpg, for cut tiles.")] = "png",
     background: Annotated[
         float, typer.Option(min=0, max=1, help="Share of mitosis-free training tiles to keep.")
     ] = 1.0,
-    split: Annotated[str, typer.Option(help="Shares of train, val and test.")] = "0.8,0.1,0.1",
+    augment: Annotated[
+        str | None, typer.Option(help="Copies of training tiles: flips, rot90, or flips,rot90.")
+    ] = None,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Write a PNG mask a tile, each object its own value.")
+    ] = False,
+    split: Annotated[
+        str, typer.Option(help="Shares of train, val and test, or official (the preset's).")
+    ] = "0.8,0.1,0.1",
     split_file: Annotated[
         Path | None, typer.Option(help="CSV `case,split` or `source,split` instead.")
     ] = None,
@@ -160,28 +193,50 @@ def convert(
     unlabelled: Annotated[
         str, typer.Option(help="Images without annotation: error, skip or background.")
     ] = "error",
+    include_unlabelled: Annotated[
+        bool,
+        typer.Option("--include-unlabelled", help="Keep MIDOG's unlabelled images, never scored."),
+    ] = False,
     bad: Annotated[
         str, typer.Option(help="What cannot be understood: stop, or drop (counted and listed).")
     ] = "stop",
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT", help="Check a dataset folder, and draw boxes as OUT/check.png."
+        ),
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Turn annotations and images into a dataset folder.
+    """Turn annotations and images into a dataset folder, or annotations into another format.
 
-    It holds YOLO labels, the same boxes as COCO, and tables.
+    A dataset folder holds YOLO labels, the same boxes as COCO, and tables.
     """
     _begin(quiet)
+    if check is not None:
+        from mitoyolo.convert.check import check as look_at
+
+        if src or out:
+            raise typer.BadParameter("takes no SRC and OUT beside it", param_hint="--check")
+        if picture := look_at(check, seed):
+            print(picture)
+        return
+    if src is None or out is None:
+        raise typer.BadParameter("expected SRC and OUT", param_hint="convert")
     from converters.model import LABELS
     from converters.mpp import parse_mpp
     from converters.prepare import BOXES, Selection
     from converters.reading import BAD, UNLABELLED
+    from converters.registry import FORMATS
     from mitoyolo.convert import ConvertOptions
     from mitoyolo.convert import convert as run
+    from mitoyolo.convert.options import parse_augment, parse_grid
     from mitoyolo.split import GROUPS, parse_shares
 
-    _one_of("--to", to, ("yolo",))
+    _one_of("--to", to, tuple(key for key, entry in FORMATS.items() if entry.write))
     _one_of("--box", box, BOXES)
     _one_of("--group-by", group_by, GROUPS)
     _one_of("--unlabelled", unlabelled, UNLABELLED)
@@ -197,6 +252,18 @@ def convert(
         _one_of("--labels", label, LABELS)
     if "mitosis" not in wanted:
         raise typer.BadParameter("mitosis must be among the labels", param_hint="--labels")
+    if grid and tile:
+        raise typer.BadParameter("and --tile exclude each other", param_hint="--grid")
+    if to != "yolo":
+        _only_for_yolo(
+            at_mpp=at_mpp,
+            tile=tile,
+            overlap=overlap,
+            grid=grid,
+            augment=augment,
+            masks=masks,
+            split_file=split_file,
+        )
     if overlap is not None and overlap >= (tile or 0):
         raise typer.BadParameter("must be less than --tile", param_hint="--overlap")
     run(
@@ -204,7 +271,12 @@ def convert(
         out,
         ConvertOptions(
             format=from_,
+            to=to,
             images=images,
+            annotations_only=annotations_only,
+            columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
+            one_based=one_based,
+            case_pattern=case_pattern,
             preset=preset,
             mpp=parse_mpp(mpp) if mpp else None,
             at_mpp=at_mpp,
@@ -217,17 +289,30 @@ def convert(
             ),
             tile=tile,
             overlap=overlap,
+            grid=parse_grid(grid) if grid else None,
             tile_format=tile_format,
             background=background,
-            shares=parse_shares(split),
+            augment=parse_augment(augment) if augment else (),
+            masks=masks,
+            shares=(0.8, 0.1, 0.1) if split == "official" else parse_shares(split),
+            official=split == "official",
             split_file=split_file,
             group_by=group_by,
             bad=bad,
             unlabelled=unlabelled,
+            include_unlabelled=include_unlabelled,
             seed=seed,
         ),
         overwrite=overwrite,
     )
+
+
+def _only_for_yolo(**options: object) -> None:
+    """Refuse options that shape a dataset folder where none is written."""
+    for name, value in options.items():
+        if value:
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter("is for --to yolo only", param_hint=option)
 
 
 @app.command(
@@ -358,9 +443,9 @@ def val(
     F1, precision, recall, AP and FROC, all on whole source images.
     """
     _begin(quiet)
+    from converters.model import SPLITS
     from converters.mpp import parse_mpp
     from mitoyolo.evaluation.protocols import PROTOCOLS
-    from mitoyolo.split import SPLITS
     from mitoyolo.val import summary_line
     from mitoyolo.val import val as run
 
@@ -459,8 +544,8 @@ def report(
     Tiles, labels, training curves, scores, and detections over truth.
     """
     _begin(quiet)
+    from converters.model import SPLITS
     from mitoyolo.report.pipeline import write_pipeline_report
-    from mitoyolo.split import SPLITS
 
     _one_of("--split", split, SPLITS)
     write_pipeline_report(run, out, split=split)

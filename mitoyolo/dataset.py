@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from converters.coco import annotation_record, document, image_record
 from converters.errors import InputError
-from converters.files import read_rows, read_text, write_csv, write_json, write_text
-from converters.model import LABELS, Annotation, Drop
+from converters.files import read_rows, read_text, write_csv, write_text
+from converters.model import LABELS, SPLITS, Annotation, Drop
 from converters.reading import number
-from mitoyolo.split import SPLITS
+from converters.shapes import Shape
+from converters.yolo import rows
 
 INDEX = "dataset.yaml"
 MANIFEST = "manifest.csv"
 ANNOTATIONS = "annotations.csv"
 DROPPED = "dropped.csv"
+AUGMENTED = "augmented.csv"
 REPORT = "report.json"
 
 MANIFEST_COLUMNS = [
@@ -43,6 +46,10 @@ MANIFEST_COLUMNS = [
 ]
 ANNOTATION_COLUMNS = ["source", "case", "label", "x", "y", "width", "height", "confidence", "kind"]
 DROPPED_COLUMNS = ["file", "where", "reason", "detail"]
+AUGMENTED_COLUMNS = ["tile", "of", "transform"]
+
+UNLABELLED = "unlabelled"
+"""The split of images that nobody annotated: they are kept beside the others and never scored."""
 
 Box = tuple[float, float, float, float]
 
@@ -80,27 +87,26 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A tile with its boxes: class number and (left, top, right, bottom) in tile pixels."""
+    """A tile with its boxes: class number and (left, top, right, bottom) in tile pixels.
+
+    ``shapes`` has the exact shape of each box's object where the source has one, else None; it may
+    be empty where there is none at all.
+    """
 
     tile: Tile
     boxes: tuple[tuple[int, Box], ...]
+    shapes: tuple[Shape | None, ...] = ()
 
 
 # --- writing ----------------------------------------------------------------------------------
 
 
 def yolo_text(item: Labelled) -> str:
-    """Rows ``class xc yc w h``, shares of the tile with ten decimals (1e-7 px on 1,000 px)."""
-    width, height = item.tile.width, item.tile.height
-    rows = [
-        f"{label} {(left + right) / 2 / width:.10f} {(top + bottom) / 2 / height:.10f}"
-        f" {(right - left) / width:.10f} {(bottom - top) / height:.10f}\n"
-        for label, (left, top, right, bottom) in item.boxes
-    ]
-    return "".join(rows)
+    """The rows of a tile's label file, see :func:`converters.yolo.rows`."""
+    return rows(item.boxes, item.tile.width, item.tile.height)
 
 
-def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]) -> dict[str, Any]:
+def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]) -> str:
     """The tiles of one split as a COCO detection set with ids 1..n without gaps.
 
     Parameters
@@ -111,31 +117,18 @@ def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]
     labels : sequence of str
         Classes in use.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for image_id, item in enumerate(items, 1):
-        images.append(
-            {
-                "id": image_id,
-                "file_name": files[item.tile.name],
-                "width": item.tile.width,
-                "height": item.tile.height,
-            }
-        )
-        for label, (left, top, right, bottom) in item.boxes:
+    images: list[str] = []
+    annotations: list[str] = []
+    for item in items:
+        size = (item.tile.width, item.tile.height)
+        images.append(image_record(len(images) + 1, files[item.tile.name], size))
+        shapes = item.shapes or (None,) * len(item.boxes)
+        for (label, box), shape in zip(item.boxes, shapes, strict=True):
+            number = len(annotations) + 1
             annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": label + 1,
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": (right - left) * (bottom - top),
-                    "iscrowd": 0,
-                    "segmentation": [],
-                }
+                annotation_record(number, len(images), LABELS[label], box, size, shape=shape)
             )
-    categories = [{"id": i, "name": name} for i, name in enumerate(LABELS, 1) if name in labels]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    return document(images, annotations, labels)
 
 
 def write_manifest(root: Path, tiles: Sequence[Tile]) -> None:
@@ -166,10 +159,16 @@ def write_dropped(root: Path, dropped: Sequence[Drop]) -> None:
     write_csv(root / DROPPED, DROPPED_COLUMNS, rows)
 
 
+def write_augmented(root: Path, rows: Sequence[tuple[str, str, str]]) -> None:
+    """Write ``augmented.csv``: the transformed copies of training tiles, which no manifest row has:
+    copy, tile, transform."""
+    write_csv(root / AUGMENTED, AUGMENTED_COLUMNS, rows)
+
+
 def write_split(root: Path, split: str, items: Sequence[Labelled], files: dict[str, str],
                 labels: Sequence[str]) -> None:  # fmt: skip
     """Write ``annotations/SPLIT.json``, the boxes of one split as COCO."""
-    write_json(root / "annotations" / f"{split}.json", coco(items, files, labels))
+    write_text(root / "annotations" / f"{split}.json", coco(items, files, labels))
 
 
 def write_index(root: Path, labels: Sequence[str], block: dict[str, Any]) -> None:
@@ -210,7 +209,9 @@ class Dataset:
         The ``mitoyolo:`` block of ``dataset.yaml``: format, mpp, protocol, radius_um, labels,
         seed, version, and normalisation where there is one.
     tiles : tuple of Tile
-        Every row of the manifest.
+        Every labelled row of the manifest.
+    others : tuple of Tile
+        Tiles that are never scored: augmented copies of training tiles, and unlabelled ones.
     truths : tuple of Truth
         Every kept annotation.
     """
@@ -219,6 +220,7 @@ class Dataset:
     block: dict[str, Any]
     tiles: tuple[Tile, ...]
     truths: tuple[Truth, ...]
+    others: tuple[Tile, ...] = ()
 
     @property
     def labels(self) -> list[str]:
@@ -312,7 +314,25 @@ def open_dataset(path: Path) -> Dataset:
             fix="use a folder written by `mitoyolo convert`",
         )
     _check_block(block, index)
-    return Dataset(root, block, tuple(_tiles(root)), tuple(_truths(root)))
+    tiles = _tiles(root)
+    labelled = {tile.name: tile for tile in tiles if tile.split != UNLABELLED}
+    others = [tile for tile in tiles if tile.split == UNLABELLED]
+    if (root / AUGMENTED).exists():
+        others += _copies(root, labelled)
+    return Dataset(root, block, tuple(labelled.values()), tuple(_truths(root)), tuple(others))
+
+
+def _copies(root: Path, tiles: dict[str, Tile]) -> list[Tile]:
+    """Augmented copies; their place in the source image is the place of what they show."""
+    file = root / AUGMENTED
+    found = []
+    for line, row in read_rows(file, AUGMENTED_COLUMNS):
+        if row["of"] not in tiles:
+            raise InputError(
+                f"no tile {row['of']!r:.60} in {MANIFEST}", file=file, where=f"line {line}"
+            )
+        found.append(replace(tiles[row["of"]], name=row["tile"]))
+    return found
 
 
 def _check_block(block: dict[str, Any], index: Path) -> None:
@@ -335,7 +355,7 @@ def _tiles(root: Path) -> list[Tile]:
             int(number(row[key], file, f"{where}, {key}")) for key in ("x", "y", "width", "height")
         )
         mpp_x, mpp_y = (number(row[key], file, f"{where}, {key}") for key in ("mpp_x", "mpp_y"))
-        if row["split"] not in SPLITS:
+        if row["split"] not in (*SPLITS, UNLABELLED):
             raise InputError(f"split {row['split']!r}", file=file, where=where)
         tiles.append(
             Tile(

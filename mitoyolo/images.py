@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters.errors import InputError
 from converters.files import write_bytes
-from converters.images import open_image
+from converters.images import SLIDE_SUFFIXES, image_size, open_image, open_slide
 
 RGB = NDArray[np.uint8]
 """An image of shape (height, width, 3), 8 bits a channel, red first."""
@@ -24,14 +24,17 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def read_rgb(path: Path) -> RGB:
-    """Decode an 8-bit colour image; an alpha channel is dropped.
+    """Decode an 8-bit colour image; an alpha channel is dropped. A slide is read whole, at level 0.
 
     Raises
     ------
     InputError
         The file is missing, damaged or cut off, grey or of more than 8 bits: stained tissue is
-        8-bit colour, and anything else here is a mask or the wrong file.
+        8-bit colour, and anything else here is a mask or the wrong file. A slide of more than
+        :data:`LARGEST_SLIDE` pixels.
     """
+    if path.suffix.lower() in SLIDE_SUFFIXES:
+        return _read_slide(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -48,6 +51,32 @@ def read_rgb(path: Path) -> RGB:
             f"{error}, expected 8-bit RGB", file=path, fix="convert it to 8-bit colour"
         ) from None
     return image
+
+
+LARGEST_SLIDE = 400_000_000
+"""Pixels of a slide that are read at once: 1.2 GB."""
+
+
+def _read_slide(path: Path) -> RGB:
+    width, height = image_size(path)
+    if width * height > LARGEST_SLIDE:
+        raise InputError(
+            f"a slide of {width} x {height} px is too large to be read whole",
+            file=path,
+            fix="cut out the region that is annotated",
+        )
+    with open_slide(path) as slide:
+        try:
+            region = slide.read_region((0, 0), 0, (width, height))
+        except Exception:  # OpenSlide's own errors, for damaged strips
+            raise InputError(
+                "not a readable slide (damaged or cut off)",
+                file=path,
+                fix="export or download it again",
+            ) from None
+    pixels = np.asarray(region)
+    clear = pixels[..., 3:].astype(np.float32) / 255  # what was not scanned is transparent: glass
+    return np.asarray(pixels[..., :3] * clear + 255 * (1 - clear) + 0.5, np.uint8)
 
 
 class _Damaged(Exception):

@@ -182,8 +182,11 @@ def _difference(owner: dict[str, Any], command: str, arguments: dict[str, Any]) 
 
 def _sweep(out: Path) -> None:
     """Remove what a killed run was writing; the lock says that nobody writes now."""
-    for leftover in out.rglob(f"{PART}*"):
-        leftover.unlink(missing_ok=True)
+    for leftover in list(out.rglob(f"{PART}*")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _empty(out: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from converters.errors import InputError, OptionError
 from converters.files import read_rows
-from converters.model import ImageInfo
+from converters.model import SPLITS, ImageInfo
+from converters.presets import Preset
 
-SPLITS = ("train", "val", "test")
 GROUPS = ("case", "image")
 
 
@@ -105,14 +105,30 @@ def split_from_file(path: Path, images: Sequence[ImageInfo]) -> dict[str, str]:
             )
         if wanted.setdefault(name, split) != split:
             raise InputError(f"{key} {name} stands in two splits", file=path, where=f"line {line}")
+    return _assigned(images, key, wanted, str(path), "add a row for each")
+
+
+def official_split(images: Sequence[ImageInfo], preset: Preset) -> dict[str, str]:
+    """Source -> split as the data set's organisers dealt it.
+
+    Raises
+    ------
+    InputError
+        An image is in no split of the preset's.
+    """
+    wanted = {name: split for split, names in preset.official.items() for name in names}
+    return _assigned(images, preset.by, wanted, f"preset {preset.name}", "give a --split-file")
+
+
+def _assigned(
+    images: Sequence[ImageInfo], key: str, wanted: Mapping[str, str], file: str, fix: str
+) -> dict[str, str]:
+    """Source -> split by the image's ``key``, `case` or `source`."""
     by_source = {image.source: getattr(image, key) for image in images}
     missing = sorted({name for name in by_source.values() if name not in wanted})
     if missing:
-        raise InputError(
-            f"no split for {key} {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}",
-            file=path,
-            fix="add a row for each",
-        )
+        more = " ..." if len(missing) > 5 else ""
+        raise InputError(f"no split for {key} {', '.join(missing[:5])}{more}", file=file, fix=fix)
     return {source: wanted[name] for source, name in by_source.items()}
 
 

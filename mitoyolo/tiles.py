@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 DEFAULT_OVERLAP = 64
 """px shared by neighbouring tiles: a mitosis of 16 µm at 0.25 µm/px fits in whole."""
@@ -43,6 +44,21 @@ def grid(width: int, height: int, size: int, overlap: int = 0) -> list[Window]:
         Window(x, y, min(size, width), min(size, height))
         for y in starts(height, size, overlap)
         for x in starts(width, size, overlap)
+    ]
+
+
+def parts(width: int, height: int, columns: int, rows: int) -> list[Window]:
+    """An image cut into ``columns`` x ``rows`` equal parts, row by row, without overlap.
+
+    Where the size is no multiple, parts differ by a pixel; together they are the whole image.
+    """
+    xs = [round(i * width / columns) for i in range(columns + 1)]
+    ys = [round(i * height / rows) for i in range(rows + 1)]
+    return [
+        Window(left, top, right - left, bottom - top)
+        for top, bottom in pairwise(ys)
+        for left, right in pairwise(xs)
+        if right > left and bottom > top
     ]
 
 

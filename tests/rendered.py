@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from converters.files import write_csv
+from converters.model import SPLITS
 from mitoyolo.dataset import (
     ANNOTATION_COLUMNS,
     ANNOTATIONS,
@@ -28,7 +29,6 @@ from mitoyolo.dataset import (
 from mitoyolo.detectors.card import Card
 from mitoyolo.images import RGB, write_rgb
 from mitoyolo.inference.merge import Detections
-from mitoyolo.split import SPLITS
 from mitoyolo.tiles import grid
 
 PINK = (230, 170, 200)

@@ -125,7 +125,9 @@ REACHES = {
         "SRC OUT --from dsa --to yolo --images I --preset demo --mpp 0.5,1 --at-mpp 0.25 "
         "--radius-um 6 --box fixed --min-area 3 --min-confidence 0.8 --labels imposter,mitosis "
         "--tile 96 --overlap 9 --tile-format jpg --background 0.25 --split 0.5,0.25,0.25 "
-        "--split-file S --group-by image --unlabelled skip --bad drop --seed 4",
+        "--split-file S --group-by image --unlabelled skip --bad drop --seed 4 "
+        "--annotations-only --columns row,col --one-based --case-pattern T --augment rot90,flips "
+        "--masks --include-unlabelled",
         (
             Path("SRC"),
             Path("OUT"),
@@ -137,6 +139,8 @@ REACHES = {
                 ),
                 tile=96, overlap=9, tile_format="jpg", background=0.25, shares=(0.5, 0.25, 0.25),
                 split_file=Path("S"), group_by="image", unlabelled="skip", bad="drop", seed=4,
+                annotations_only=True, columns=("row", "col"), one_based=True, case_pattern="T",
+                augment=("rot90", "flips"), masks=True, include_unlabelled=True,
             ),
         ),
         {},
@@ -203,7 +207,7 @@ def test_every_option_reaches_its_function(
         for name in parameter.opts
         if name.startswith("--")
     }
-    own = {"--quiet", "--debug", "--overwrite", "--help", "--fit"}
+    own = {"--quiet", "--debug", "--overwrite", "--help", "--fit", "--check", "--grid"}
     assert offered - own == {word for word in call.split() if word.startswith("--")}
     got: list[object] = []
 
@@ -218,6 +222,51 @@ def test_every_option_reaches_its_function(
     for overwrite in (False, True):
         cli(command, *call.split(), *(["--overwrite"] if overwrite else []))
         assert got.pop() == (positional, {**named, "overwrite": overwrite})
+
+
+def test_more_ways_to_convert(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[ConvertOptions] = []
+    monkeypatch.setattr("mitoyolo.convert.convert", lambda *given, overwrite: got.append(given[2]))
+    call = ("convert", "SRC", "OUT", "--from", "voc")
+    assert cli(*call, "--grid", "4x3", "--split", "official", "--to", "yolo").code == 0
+    assert got.pop() == ConvertOptions(format="voc", grid=(4, 3), official=True)
+    assert cli(*call, "--to", "coco").code == 0
+    assert got.pop() == ConvertOptions(format="voc", to="coco")
+    checked: list[object] = []
+
+    def check(out: Path, seed: int) -> Path | None:
+        checked.append((out, seed))
+        return Path("OUT/check.png") if seed else None
+
+    monkeypatch.setattr("mitoyolo.convert.check.check", check)
+    assert cli("convert", "--check", "OUT", "--seed", 3).out == "OUT/check.png\n"
+    assert cli("convert", "--check", "OUT").out == ""
+    assert checked == [(Path("OUT"), 3), (Path("OUT"), 0)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("SRC", "--from", "voc"), "expected SRC and OUT"),
+        (("SRC", "--check", "OUT"), "takes no SRC and OUT beside it"),
+        (("SRC", "OUT", "--to", "via"), "--to"),
+        (("SRC", "OUT", "--to", "coco", "--tile", 96), "is for --to yolo only"),
+        (("SRC", "OUT", "--to", "coco", "--masks"), "is for --to yolo only"),
+        (("SRC", "OUT", "--to", "voc", "--at-mpp", 0.5), "is for --to yolo only"),
+        (("SRC", "OUT", "--grid", "4x4", "--tile", 96), "exclude each other"),
+        (("SRC", "OUT", "--grid", "4x0"), "--grid '4x0': expected COLUMNSxROWS"),
+        (("SRC", "OUT", "--grid", "4"), "--grid '4': expected"),
+        (("SRC", "OUT", "--augment", "flips,blur"), "--augment 'blur' is not known"),
+        (("SRC", "OUT", "--from", "cadd4mbc", "--split", "official"), "--split official: no"),
+        (
+            ("SRC", "OUT", "--preset", "demo", "--split", "official"),
+            "--split official: preset demo has none",
+        ),
+    ],
+)
+def test_wrong_ways_to_convert(cli: Cli, options: tuple[object, ...], message: str) -> None:
+    result = cli("convert", *options)
+    assert result.code == 2 and message in " ".join(result.err.replace("│", " ").split())
 
 
 def test_fit_and_report_reach_their_functions(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -630,7 +630,6 @@ def test_a_folder_that_may_not_be_listed_is_not_skipped(
     "options",
     [
         ("--from", "word"),
-        ("--from", "yolo"),  # written, not read
         (),
         (*CADD, "--preset", "nope"),
         (*CADD, "--to", "word"),

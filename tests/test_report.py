@@ -20,10 +20,20 @@ from mitoyolo import val as val_module
 from mitoyolo.dataset import open_dataset
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.images import RGB
-from mitoyolo.report.detect import CROPS, crop, write_detect_report
-from mitoyolo.report.overlay import GREEN, MAX_SIDE, RED, draw_dots, draw_truth, sheet, stitch
+from mitoyolo.label_file import read_boxes
+from mitoyolo.report.detect import CROPS, write_detect_report
+from mitoyolo.report.overlay import (
+    GREEN,
+    MAX_SIDE,
+    RED,
+    crop,
+    draw_dots,
+    draw_truth,
+    sheet,
+    stitch,
+)
 from mitoyolo.report.page import headline, paragraph, picture, row, table, write_page
-from mitoyolo.report.pipeline import _examples, read_boxes, write_pipeline_report
+from mitoyolo.report.pipeline import _examples, write_pipeline_report
 from mitoyolo.report.training import draw_curves
 from mitoyolo.report.val import gallery
 from mitoyolo.stain.normaliser import Normaliser
@@ -120,7 +130,7 @@ def test_detect_report(tmp_path: Path) -> None:
 def test_a_crop_at_the_edge_keeps_its_size_and_its_centre(x: float, y: float) -> None:
     image = paint(200, 200, [])
     image[min(round(y), 199), min(round(x), 199)] = (1, 2, 3)
-    square = crop(image, x, y, (0.5, 1.0))
+    square = crop(image, x, y, (0.5, 1.0), 32)
     assert square.shape == (32, 64, 3)
     place = np.argwhere((square == (1, 2, 3)).all(axis=2))[0]
     assert place == pytest.approx([16, 32], abs=1)

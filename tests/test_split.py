@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converters.errors import InputError, OptionError
-from converters.model import ImageInfo
-from mitoyolo.split import SPLITS, parse_shares, shared_cases, split_from_file, split_groups
+from converters.model import SPLITS, ImageInfo
+from mitoyolo.split import parse_shares, shared_cases, split_from_file, split_groups
 
 USUAL = (0.8, 0.1, 0.1)
 

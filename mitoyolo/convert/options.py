@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from converters.errors import OptionError
-from converters.images import IMAGE_SUFFIXES, find_files
+from converters.images import all_files
 from converters.mpp import Mpp
 from converters.prepare import Selection
 from converters.presets import Preset, load_preset
-from converters.registry import FORMATS
+from converters.registry import FORMATS, SPECIAL
+from mitoyolo.convert.augment import AUGMENTATIONS
 from mitoyolo.jobs import fingerprint
 from mitoyolo.tiles import DEFAULT_OVERLAP
 
@@ -21,20 +22,30 @@ class ConvertOptions:
     """The options of ``mitoyolo convert``; see its help and ``docs/dataset.md``."""
 
     format: str | None = None
+    to: str = "yolo"
     images: Path | None = None
+    annotations_only: bool = False
+    columns: tuple[str, ...] = ()
+    one_based: bool = False
+    case_pattern: str | None = None
     preset: str | None = None
     mpp: Mpp | None = None
     at_mpp: float | None = None
     selection: Selection = field(default_factory=Selection)
     tile: int | None = None
     overlap: int | None = None
+    grid: tuple[int, int] | None = None
     tile_format: str = "png"
     background: float = 1.0
+    augment: tuple[str, ...] = ()
+    masks: bool = False
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    official: bool = False
     split_file: Path | None = None
     group_by: str = "case"
     bad: str = "stop"
     unlabelled: str = "error"
+    include_unlabelled: bool = False
     seed: int = 0
 
     @property
@@ -51,7 +62,7 @@ def format_and_preset(options: ConvertOptions) -> tuple[str, Preset | None]:
     Raises
     ------
     OptionError
-        Neither is named, or the preset is not known.
+        Neither is named, the preset is not known, or an option does nothing for the format.
     """
     preset = load_preset(options.preset) if options.preset else None
     if options.format:
@@ -60,9 +71,68 @@ def format_and_preset(options: ConvertOptions) -> tuple[str, Preset | None]:
         name = preset.format
     else:
         raise OptionError("no --from FORMAT", fix="`mitoyolo formats` lists the formats")
+    _check_obeyed(name, options)
     if preset is None and name in FORMATS and (implied := FORMATS[name].preset):
         preset = load_preset(implied)
     return name, preset
+
+
+def _check_obeyed(name: str, options: ConvertOptions) -> None:
+    """Refuse an option that the format's reader would not look at."""
+    for option in SPECIAL:
+        if name in FORMATS and getattr(options, option) and option not in FORMATS[name].takes:
+            takers = ", ".join(key for key, entry in FORMATS.items() if option in entry.takes)
+            raise OptionError(f"--{option.replace('_', '-')} is for --from {takers}, not {name}")
+
+
+def with_preset(options: ConvertOptions, preset: Preset | None) -> ConvertOptions:
+    """The options with what the preset's own recipe says where the call does not.
+
+    Raises
+    ------
+    OptionError
+        The official split is asked for and there is none.
+    """
+    if options.official and not (preset and preset.official):
+        raise OptionError(
+            "--split official: " + (f"preset {preset.name} has none" if preset else "no --preset"),
+            fix="give shares such as 0.8,0.1,0.1, or a --split-file",
+        )
+    cut = preset.cut if preset else {}
+    if options.grid is None and options.tile is None and "grid" in cut:
+        options = replace(options, grid=parse_grid(cut["grid"]))
+    if not options.augment and "augment" in cut:
+        options = replace(options, augment=parse_augment(cut["augment"]))
+    return options
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """`4x4` as columns and rows.
+
+    Raises
+    ------
+    OptionError
+        Not two whole numbers from 1 to 1000.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 1 <= int(part) <= 1000 for part in parts):
+        raise OptionError(f"--grid {text!r}: expected COLUMNSxROWS, for example 4x4")
+    return (int(parts[0]), int(parts[1]))
+
+
+def parse_augment(text: str) -> tuple[str, ...]:
+    """`flips`, `rot90` or `flips,rot90`, each once.
+
+    Raises
+    ------
+    OptionError
+        Another word.
+    """
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if unknown := [name for name in names if name not in AUGMENTATIONS]:
+        known = ", ".join(AUGMENTATIONS)
+        raise OptionError(f"--augment {unknown[0]!r} is not known (known: {known})")
+    return names
 
 
 def arguments(
@@ -73,11 +143,8 @@ def arguments(
     Paths are resolved: the same folder spelled in another way is the same call.
     """
     beside = src if src.is_dir() else src.parent
-    inputs = {
-        path
-        for root in (src, options.images or beside)
-        for path in _files(root.resolve(), (".json", ".csv", *IMAGE_SUFFIXES))
-    }
+    roots = [src] if options.annotations_only else [src, options.images or beside]
+    inputs = {path for root in roots for path in _files(root.resolve())}
     if options.split_file:
         inputs.add(options.split_file.resolve())
     values = asdict(options)
@@ -88,14 +155,14 @@ def arguments(
         | {
             "src": src,
             "format": name,
-            "preset": preset and preset.name,
+            "preset": preset and asdict(preset),
             "input": fingerprint(sorted(inputs)),
         }
     )
 
 
-def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    return [root] if root.is_file() else list(find_files(root, suffixes))
+def _files(root: Path) -> list[Path]:
+    return [root] if root.is_file() else all_files(root)
 
 
 def _plain(value: Any) -> Any:

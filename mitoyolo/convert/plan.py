@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from dataclasses import dataclass
 
-from converters.geometry import clip_box
-from converters.model import LABELS, Annotation, AnnotationSet, ImageInfo
+from converters.geometry import Box, clip_box
+from converters.model import LABELS, SPLITS, Annotation, AnnotationSet, ImageInfo
+from converters.presets import Preset
+from converters.shapes import Shape
+from mitoyolo.convert.augment import Copy, copies
 from mitoyolo.convert.options import ConvertOptions
-from mitoyolo.dataset import Labelled, Tile
-from mitoyolo.split import SPLITS, split_from_file, split_groups
-from mitoyolo.tiles import Window, grid
+from mitoyolo.dataset import UNLABELLED, Labelled, Tile
+from mitoyolo.split import official_split, split_from_file, split_groups
+from mitoyolo.tiles import Window, grid, parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Plan:
         Source -> train, val or test.
     tiles : dict
         Source -> its tiles, each with its boxes.
+    copies : dict
+        Training tile -> its augmented copies.
     background_left_out : int
         How many mitosis-free training tiles ``--background`` leaves out.
     empty : list of str
@@ -32,6 +36,7 @@ class Plan:
 
     split: dict[str, str]
     tiles: dict[str, list[Labelled]]
+    copies: dict[str, list[Copy]]
     background_left_out: int
     empty: list[str]
 
@@ -40,8 +45,17 @@ class Plan:
         """All tiles, source by source."""
         return [item for items in self.tiles.values() for item in items]
 
+    @property
+    def written(self) -> list[Labelled]:
+        """All tiles, each followed by its augmented copies."""
+        return [
+            one
+            for item in self.items
+            for one in (item, *(copy.item for copy in self.copies.get(item.tile.name, [])))
+        ]
 
-def make_plan(kept: AnnotationSet, options: ConvertOptions) -> Plan:
+
+def make_plan(kept: AnnotationSet, options: ConvertOptions, preset: Preset | None) -> Plan:
     """Deal the images of ``kept`` to splits and cut them.
 
     Raises
@@ -49,43 +63,76 @@ def make_plan(kept: AnnotationSet, options: ConvertOptions) -> Plan:
     InputError
         The split file is damaged or misses an image.
     """
-    split = _split(kept, options)
-    of_source: dict[str, list[Annotation]] = defaultdict(list)
-    for item in kept.annotations:
-        of_source[item.source].append(item)
+    split = _split(kept, options, preset)
+    split |= {image.source: UNLABELLED for image in kept.images if not image.labelled}
     tiles = {
         image.source: [
-            _labelled(image, window, of_source[image.source], split[image.source], options)
+            _labelled(image, window, items, split[image.source], options)
             for window in _windows(image, options)
         ]
-        for image in kept.images
+        for image, items in kept.by_image()
     }
     left_out = _background(tiles, options)
     tiles = {
         source: [item for item in items if item.tile.name not in left_out]
         for source, items in tiles.items()
     }
-    wanted = {name for name, share in zip(SPLITS, options.shares, strict=True) if share > 0}
-    wanted = set() if options.split_file else wanted - set(split.values())
-    return Plan(split, tiles, len(left_out), [name for name in SPLITS if name in wanted])
-
-
-def _split(kept: AnnotationSet, options: ConvertOptions) -> dict[str, str]:
-    """Source -> split."""
-    if options.split_file:
-        return split_from_file(options.split_file, kept.images)
-    group = {
-        image.source: image.case if options.group_by == "case" else image.source
-        for image in kept.images
+    doubled = {
+        item.tile.name: copies(item, options.augment)
+        for items in tiles.values()
+        for item in items
+        if options.augment and item.tile.split == "train"
     }
+    wanted = {name for name, share in zip(SPLITS, options.shares, strict=True) if share > 0}
+    named = options.split_file or options.official
+    wanted = set() if named else wanted - set(split.values())
+    return Plan(split, tiles, doubled, len(left_out), [name for name in SPLITS if name in wanted])
+
+
+def _split(kept: AnnotationSet, options: ConvertOptions, preset: Preset | None) -> dict[str, str]:
+    """Source -> split."""
+    images = [image for image in kept.images if image.labelled]
+    if options.split_file:
+        return split_from_file(options.split_file, images)
+    if options.official:
+        assert preset is not None  # with_preset saw to it
+        return _official(images, _mitoses(kept, images, "case"), options, preset)
+    dealt = split_groups(_mitoses(kept, images, options.group_by), options.shares, options.seed)
+    return {image.source: dealt[_group(image, options.group_by)] for image in images}
+
+
+def _official(
+    images: list[ImageInfo], mitoses: dict[str, int], options: ConvertOptions, preset: Preset
+) -> dict[str, str]:
+    """The split of the preset; where it names no validation, a tenth of its training cases."""
+    split = official_split(images, preset)
+    if "val" in preset.official:
+        return split
+    train = {image.case: mitoses[image.case] for image in images if split[image.source] == "train"}
+    dealt = split_groups(train, (0.9, 0.1, 0.0), options.seed)
+    return {
+        image.source: dealt[image.case] if split[image.source] == "train" else split[image.source]
+        for image in images
+    }
+
+
+def _group(image: ImageInfo, by: str) -> str:
+    return image.case if by == "case" else image.source
+
+
+def _mitoses(kept: AnnotationSet, images: list[ImageInfo], by: str) -> dict[str, int]:
+    """Group -> number of mitoses."""
+    group = {image.source: _group(image, by) for image in images}
     mitoses = dict.fromkeys(group.values(), 0)
     for item in kept.annotations:
-        mitoses[group[item.source]] += item.label == "mitosis"
-    dealt = split_groups(mitoses, options.shares, options.seed)
-    return {source: dealt[name] for source, name in group.items()}
+        if item.source in group:
+            mitoses[group[item.source]] += item.label == "mitosis"
+    return mitoses
 
 
 def _windows(image: ImageInfo, options: ConvertOptions) -> list[Window]:
+    if options.grid:
+        return parts(image.width, image.height, *options.grid)
     if options.tile is None:
         return [Window(0, 0, image.width, image.height)]
     return grid(image.width, image.height, options.tile, options.overlap_px)
@@ -100,9 +147,9 @@ def _labelled(
 ) -> Labelled:
     """A tile with the annotations whose centroid it holds, clipped at its edges."""
     assert image.mpp is not None
-    stem = image.source.replace("/", "_")
+    cut = options.tile or options.grid
     tile = Tile(
-        name=stem if options.tile is None else f"{stem}_x{window.x}_y{window.y}",
+        name=f"{image.file_stem}_x{window.x}_y{window.y}" if cut else image.file_stem,
         source=image.source,
         case=image.case,
         split=split,
@@ -114,13 +161,15 @@ def _labelled(
         scanner=image.scanner,
         tumour=image.tumour,
     )
-    boxes = []
+    boxes: list[tuple[int, Box]] = []
+    shapes: list[Shape | None] = []
     for item in annotations:
         if item.box and window.holds(item.x, item.y, image.width, image.height):
             left, top, right, bottom = item.box
             moved = (left - window.x, top - window.y, right - window.x, bottom - window.y)
             boxes.append((LABELS.index(item.label), clip_box(moved, window.width, window.height)))
-    return Labelled(tile, tuple(boxes))
+            shapes.append(item.shape and item.shape.mapped(1, 1, -window.x, -window.y))
+    return Labelled(tile, tuple(boxes), tuple(shapes))
 
 
 def _background(tiles: dict[str, list[Labelled]], options: ConvertOptions) -> set[str]:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from converters.errors import InputError
+from converters.errors import InputError, OptionError
 from converters.model import AnnotationSet, ImageInfo
 from converters.mpp import SPREAD, differ
-from converters.reading import Problem, ReadOptions, leave_out
+from converters.presets import Preset
+from converters.reading import Problem, ReadOptions, leave_out, no_frame
 from converters.registry import get_reader
 from mitoyolo.convert.options import ConvertOptions
 from mitoyolo.images import read_rgb
 from mitoyolo.progress import track
 
 
-def read_source(src: Path, name: str, options: ConvertOptions) -> AnnotationSet:
+def read_source(
+    src: Path, name: str, options: ConvertOptions, preset: Preset | None
+) -> AnnotationSet:
     """Everything in ``src`` by the reader of format ``name``.
 
     Under ``bad="drop"`` every image is decoded once, so that a damaged one is left out before
@@ -32,10 +36,27 @@ def read_source(src: Path, name: str, options: ConvertOptions) -> AnnotationSet:
     """
     found = get_reader(name)(
         src,
-        ReadOptions(images=options.images, bad=options.bad, unlabelled=options.unlabelled),
+        ReadOptions(
+            images=options.images,
+            bad=options.bad,
+            unlabelled=options.unlabelled,
+            include_unlabelled=options.include_unlabelled,
+            annotations_only=options.annotations_only,
+            columns=options.columns,
+            one_based=options.one_based,
+            mpp=options.mpp,
+            frame=preset.frame if preset else no_frame,
+        ),
     )
+    if options.case_pattern:
+        found.images = _cases(found.images, options.case_pattern)
+    if preset:
+        found.images = [
+            replace(image, scanner=image.scanner or preset.scanner_of(image.case))
+            for image in found.images
+        ]
     _check_names(found.images)
-    if options.bad == "drop":
+    if options.bad == "drop" and not options.annotations_only:
         found = leave_out(found, _unreadable(found.images))
     if not found.images:
         reasons = Counter(image.reason for image in found.left_out)
@@ -59,26 +80,55 @@ def warn_spread(images: list[ImageInfo], note: Callable[[str], None]) -> None:
         )
 
 
-def _check_names(images: list[ImageInfo]) -> None:
-    for source, times in Counter(image.source for image in images).items():
-        paths = [image.path for image in images if image.source == source]
-        if times > 1:
+def _cases(images: list[ImageInfo], pattern: str) -> list[ImageInfo]:
+    """The images with the case that ``pattern`` finds in their source names."""
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise OptionError(f"--case-pattern {pattern!r:.60}: {error}") from None
+    found = []
+    for image in images:
+        match = search(image.source)
+        case = match and (match[1] if match.re.groups else match[0])
+        if not case:
             raise InputError(
-                f"{times} images are called {source}: {paths[0]}, {paths[1]}",
+                f"--case-pattern {pattern!r:.60} finds no case in the name {image.source!r:.60}",
+                fix="give a regular expression whose first group is the case",
+            )
+        found.append(replace(image, case=case))
+    return found
+
+
+def _check_names(images: list[ImageInfo]) -> None:
+    seen: dict[str, ImageInfo] = {}
+    for image in images:
+        source, path = image.source, image.path or image.source
+        other = seen.setdefault(image.file_stem, image)
+        if other is not image:
+            raise InputError(
+                f"2 images are called {image.file_stem}: {other.path or other.source}, {path}",
                 fix="give them different names, or folders named by slide",
             )
         if not source.isprintable():
             raise InputError(
-                f"the name {source!a} holds unprintable or non-UTF-8 characters",
-                file=os.fsencode(paths[0]).decode("utf-8", "replace"),
+                f"the name {source!a:.80} holds unprintable or non-UTF-8 characters",
+                file=os.fsencode(path).decode("utf-8", "replace"),
                 fix="rename the file",
             )
+        if len(source.encode()) > _LONGEST_NAME:
+            raise InputError(
+                f"the name {source!r:.60}... is longer than {_LONGEST_NAME} bytes", fix="shorten it"
+            )
+
+
+_LONGEST_NAME = 200  # file systems end at 255, and tiles add their place
 
 
 def _unreadable(images: list[ImageInfo]) -> dict[str, Problem]:
     """Source -> why it does not decode."""
 
     def problem(image: ImageInfo) -> Problem | None:
+        assert image.path is not None  # not asked where only annotations are read
         try:
             read_rgb(image.path)
         except InputError as error:

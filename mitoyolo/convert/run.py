@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,26 +13,30 @@ from converters.model import LABELS, AnnotationSet
 from converters.mpp import resolve_mpp
 from converters.prepare import prepare, rescale
 from converters.presets import Preset
+from converters.registry import FORMATS
+from converters.writing import needed_size
 from mitoyolo import __version__
-from mitoyolo.convert.options import ConvertOptions, arguments, format_and_preset
+from mitoyolo.convert.documents import write_documents
+from mitoyolo.convert.options import ConvertOptions, arguments, format_and_preset, with_preset
 from mitoyolo.convert.plan import make_plan
 from mitoyolo.convert.read import read_source, warn_spread
 from mitoyolo.convert.report import write_tables
-from mitoyolo.convert.write import write_tiles
-from mitoyolo.dataset import INDEX, write_index
+from mitoyolo.convert.write import image_files, write_images, write_labels, write_masks
+from mitoyolo.dataset import INDEX, REPORT, write_index
 from mitoyolo.jobs import check_apart, open_job
 from mitoyolo.progress import note
 
 
 def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = False) -> Path:
-    """Write the dataset folder ``out`` from annotations and images in ``src``.
+    """Write the dataset folder ``out`` from annotations and images in ``src``, or the annotations
+    alone in another format.
 
     Parameters
     ----------
     src : Path
         The folder that the format's reader expects, see ``docs/formats.md``.
     out : Path
-        The dataset folder; an unfinished one of the same call is continued.
+        The folder to write; an unfinished one of the same call is continued.
     options : ConvertOptions
     overwrite : bool
         Replace a folder that holds another call's work.
@@ -38,7 +44,7 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
     Returns
     -------
     Path
-        The ``dataset.yaml``.
+        The ``dataset.yaml``, or the ``report.json`` of another format.
 
     Raises
     ------
@@ -48,33 +54,63 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
         Anything in the input that cannot be used and may not be left out.
     """
     name, preset = format_and_preset(options)
+    options = with_preset(options, preset)
     _check_paths(src, out, options)
-    found = read_source(src, name, options)
+    found = read_source(src, name, options, preset)
     notes: list[str] = []  # said at the end: an error on the way is the only line
-    found.images = resolve_mpp(found.images, option=options.mpp, preset=preset, note=notes.append)
-    original = {image.source: (image.width, image.height) for image in found.images}
+    found.images = resolve_mpp(
+        found.images,
+        option=options.mpp,
+        preset=preset,
+        note=notes.append,
+        needed=options.to == "yolo",  # else only points need it, to become squares
+    )
     kept, clipped = prepare(found, options.selection)
-    if options.at_mpp:
-        kept = rescale(kept, options.at_mpp)
-    else:
+    if options.to == "yolo" and not options.at_mpp:
         warn_spread(kept.images, notes.append)
-    plan = make_plan(kept, options)
+    if options.to == "yolo":  # planned before the first byte: what it refuses leaves no folder
+        index, write = INDEX, _dataset(kept, clipped, name, preset, options)
+    else:
+        index, write = REPORT, partial(write_documents, kept, clipped, options.to)
     with open_job(
         out,
         command="convert",
         arguments=arguments(src, options, name, preset),
-        index=INDEX,
+        index=index,
         overwrite=overwrite,
     ) as job:
         if job.finished:
             note(f"{out} is finished already; nothing to do")
         else:
-            files = write_tiles(out, kept.images, original, plan, options)
-            write_tables(out, kept, plan, files, clipped, options.selection.labels)
-            write_index(out, options.selection.labels, _block(kept, name, preset, options))
-            for message in notes:
-                note(message)
-    return out / INDEX
+            write(out)
+        for message in notes if not job.finished else ():
+            note(message)
+    return out / index
+
+
+def _dataset(
+    kept: AnnotationSet,
+    clipped: int,
+    name: str,
+    preset: Preset | None,
+    options: ConvertOptions,
+) -> Callable[[Path], None]:
+    """Plan a dataset folder; what is returned writes it."""
+    original = {image.source: needed_size(image, "a dataset folder") for image in kept.images}
+    if options.at_mpp:
+        kept = rescale(kept, options.at_mpp)
+    plan = make_plan(kept, options, preset)
+
+    def write(out: Path) -> None:
+        write_labels(out, plan)
+        if not options.annotations_only:
+            write_images(out, kept.images, original, plan, options)
+        if options.masks:
+            write_masks(out, plan)
+        write_tables(out, kept, plan, image_files(kept.images, plan, options), clipped, options)
+        write_index(out, options.selection.labels, _block(kept, name, preset, options))
+
+    return write
 
 
 def _check_paths(src: Path, out: Path, options: ConvertOptions) -> None:
@@ -93,10 +129,13 @@ def _block(
     return {
         "format": name,
         "mpp": [median(x for x, _ in scales), median(y for _, y in scales)],
-        "protocol": preset.protocol if preset else "centroid",
+        "protocol": preset.protocol if preset else FORMATS[name].protocol,
         "radius_um": options.selection.radius_um,
         "labels": [label for label in LABELS if label in options.selection.labels],
         "seed": options.seed,
         "version": __version__,
         **({"tile": options.tile, "overlap": options.overlap_px} if options.tile else {}),
+        **({"grid": "x".join(map(str, options.grid))} if options.grid else {}),
+        **({"augment": list(options.augment)} if options.augment else {}),
+        **({"images": "none"} if options.annotations_only else {}),
     }

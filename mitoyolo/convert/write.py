@@ -1,34 +1,61 @@
-"""Writing the tiles: images and YOLO labels, each once, in threads."""
+"""Writing the tiles: labels, images and masks, each once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from converters.errors import InputError
-from converters.files import copy_file, write_text
+from converters.files import copy_file, write_folder
 from converters.images import is_turned
-from converters.model import ImageInfo
+from converters.model import SPLITS, ImageInfo
+from mitoyolo.convert.augment import TRANSFORMS
+from mitoyolo.convert.masks import write_mask
 from mitoyolo.convert.options import ConvertOptions
 from mitoyolo.convert.plan import Plan
 from mitoyolo.dataset import Labelled, yolo_text
-from mitoyolo.images import read_rgb, resize, write_rgb
+from mitoyolo.images import RGB, read_rgb, resize, write_rgb
 from mitoyolo.progress import track
-from mitoyolo.split import SPLITS
 
 _COPIED = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg"}
 """Suffix of a source image that a dataset folder takes as it is -> suffix there."""
 
+_Item = TypeVar("_Item")
 
-def write_tiles(
+
+def write_labels(out: Path, plan: Plan) -> None:
+    """Write ``labels/SPLIT/TILE.txt`` of every tile and copy, a split at once."""
+    for split in SPLITS:
+        files = (
+            (f"{item.tile.name}.txt", yolo_text(item))
+            for item in plan.written
+            if item.tile.split == split
+        )
+        write_folder(out / "labels" / split, files)
+
+
+def write_masks(out: Path, plan: Plan) -> None:
+    """Write ``masks/SPLIT/TILE.png`` of every tile and copy that has none yet."""
+    todo = [
+        (path, item)
+        for item in plan.written
+        if item.tile.split in SPLITS
+        and not (path := out / "masks" / item.tile.split / f"{item.tile.name}.png").exists()
+    ]
+    _in_threads(lambda entry: write_mask(*entry), todo, "masks", "masks")
+
+
+def write_images(
     out: Path,
     images: list[ImageInfo],
     original: dict[str, tuple[int, int]],
     plan: Plan,
     options: ConvertOptions,
-) -> dict[str, str]:
-    """Write every tile's image and labels that is not there yet.
+) -> None:
+    """Write the image of every tile and copy that is not there yet.
 
     Parameters
     ----------
@@ -41,75 +68,98 @@ def write_tiles(
     plan : Plan
     options : ConvertOptions
 
-    Returns
-    -------
-    dict
-        Tile name -> image file name.
-
     Raises
     ------
     InputError
         An image does not decode.
     """
-    for kind in ("images", "labels"):
-        for split in SPLITS:
-            (out / kind / split).mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        (out / "images" / split).mkdir(parents=True, exist_ok=True)
 
-    def write(image: ImageInfo) -> dict[str, str]:
-        return _write_source(out, image, original[image.source], plan.tiles[image.source], options)
+    def write(image: ImageInfo) -> None:
+        _write_source(out, image, original[image.source], plan, options)
 
-    files: dict[str, str] = {}
-    work = [image for image in images if plan.tiles[image.source]]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV frees the interpreter lock
+    _in_threads(write, [i for i in images if plan.tiles[i.source]], "converting", "images")
+
+
+def _in_threads(write: Callable[[_Item], None], items: list[_Item], what: str, unit: str) -> None:
+    """Call ``write`` for each item; OpenCV frees the interpreter lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            done = pool.map(write, work)
-            for named in track(done, "converting", unit="images", total=len(work)):
-                files |= named
+            for _ in track(pool.map(write, items), what, unit=unit, total=len(items)):
+                pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def image_files(images: Iterable[ImageInfo], plan: Plan, options: ConvertOptions) -> dict[str, str]:
+    """Tile or copy -> the name of its image file."""
+    files = {}
+    for image in images:
+        suffix = _copied_suffix(image, options) or f".{options.tile_format}"
+        for item in plan.tiles[image.source]:
+            name = item.tile.name
+            files[name] = f"{name}{suffix}"
+            for copy in plan.copies.get(name, []):
+                files[copy.item.tile.name] = f"{copy.item.tile.name}.{options.tile_format}"
     return files
+
+
+def _copied_suffix(image: ImageInfo, options: ConvertOptions) -> str | None:
+    """The suffix under which an image's bytes are taken as they are; None where it is encoded."""
+    if image.path is None:
+        return None
+    known = _COPIED.get(image.path.suffix.lower())
+    cut = options.tile or options.grid or options.at_mpp
+    return None if cut or known is None or is_turned(image.path) else known
 
 
 def _write_source(
     out: Path,
     image: ImageInfo,
     original: tuple[int, int],
-    items: list[Labelled],
+    plan: Plan,
     options: ConvertOptions,
-) -> dict[str, str]:
+) -> None:
     """Write the tiles of one source image."""
-    copied = None
-    if not (options.tile or options.at_mpp or is_turned(image.path)):
-        copied = _COPIED.get(image.path.suffix.lower())
-    suffix = copied or f".{options.tile_format}"
-    files = {item.tile.name: f"{item.tile.name}{suffix}" for item in items}
-    targets = [
-        (
-            item,
-            out / "images" / item.tile.split / files[item.tile.name],
-            out / "labels" / item.tile.split / f"{item.tile.name}.txt",
-        )
-        for item in items
-    ]
-    todo = [target for target in targets if not (target[1].exists() and target[2].exists())]
+    assert image.path is not None
+    copied = _copied_suffix(image, options)
+    files = image_files([image], plan, options)
+
+    def target(item: Labelled) -> Path:
+        return out / "images" / item.tile.split / files[item.tile.name]
+
+    todo = []
+    for item in plan.tiles[image.source]:
+        copies = [c for c in plan.copies.get(item.tile.name, []) if not target(c.item).exists()]
+        if copies or not target(item).exists():
+            todo.append((item, copies))
     if not todo:
-        return files
-    pixels = read_rgb(image.path)
-    height, width, _ = pixels.shape
-    if (width, height) != original:
-        raise InputError(
-            f"decodes to {width} x {height} px, its header says {original[0]} x {original[1]}",
-            file=image.path,
-            fix="export or download it again",
-        )
+        return
+    pixels = _read(image.path, original)
     if options.at_mpp:
         pixels = resize(pixels, image.width, image.height)
-    for item, picture, labels in todo:
-        tile = item.tile
-        write_text(labels, yolo_text(item))
+    for item, copies in todo:
+        tile, path = item.tile, target(item)
+        window = pixels[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
+        for copy in copies:
+            write_rgb(target(copy.item), TRANSFORMS[copy.transform].pixels(window))
+        if path.exists():
+            continue
         if copied:  # the same bytes: a second JPEG encoding would lose
-            copy_file(image.path, picture)
+            copy_file(image.path, path)
         else:
-            write_rgb(picture, pixels[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width])
-    return files
+            write_rgb(path, window)
+
+
+def _read(path: Path, expected: tuple[int, int]) -> RGB:
+    pixels = read_rgb(path)
+    height, width, _ = pixels.shape
+    if (width, height) != expected:
+        raise InputError(
+            f"decodes to {width} x {height} px, its header says {expected[0]} x {expected[1]}",
+            file=path,
+            fix="export or download it again",
+        )
+    return pixels

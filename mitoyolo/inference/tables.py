@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from converters import midog, qupath
 from converters.files import write_csv, write_json
 from converters.mpp import Mpp
 from mitoyolo.inference.merge import Detections
 
 PREDICTION_COLUMNS = ("image", "x", "y", "width", "height", "score", "label")
 DETECTION_COLUMNS = ("source", "x", "y", "width", "height", "score", "label", "x_um", "y_um")
-
-_COLOUR = {"mitosis": [220, 0, 0], "imposter": [0, 90, 200]}
 
 
 def write_predictions(
@@ -45,39 +44,23 @@ def write_geojson(path: Path, found: Detections, classes: Sequence[str]) -> None
     """
     features = []
     for x, y, width, height, score, label in found.tolist():
-        left, top, right, bottom = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-        name = classes[int(label)]
-        ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         features.append(
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [ring]},
-                "properties": {
-                    "objectType": "detection",
-                    "classification": {
-                        "name": name.capitalize(),
-                        "color": _COLOUR.get(name, [0, 160, 0]),
-                    },
-                    "measurements": {"score": score},
-                },
-            }
+            qupath.feature(
+                qupath.box_geometry(box),
+                classes[int(label)],
+                object_type="detection",
+                measurements={"score": score},
+            )
         )
     write_json(path, {"type": "FeatureCollection", "features": features})
 
 
 def write_midog(path: Path, found: Detections, classes: Sequence[str], mpp: Mpp) -> None:
-    """Write "Multiple points" as the MIDOG challenge reads them: millimetres, mitoses only.
-
-    Source: MIDOG challenge, submission format (grand-challenge.org).
-    """
-    points = [
-        {
-            "name": "mitotic figure",
-            "point": [x * mpp[0] / 1000, y * mpp[1] / 1000, 0],
-            "probability": score,
-        }
+    """Write "Multiple points" as the MIDOG challenge reads them: millimetres, mitoses only."""
+    points = (
+        (x, y, score, "mitosis")
         for x, y, _, _, score, label in found.tolist()
         if classes[int(label)] == "mitosis"
-    ]
-    version = {"major": 1, "minor": 0}
-    write_json(path, {"type": "Multiple points", "points": points, "version": version})
+    )
+    write_json(path, midog.document(points, mpp))

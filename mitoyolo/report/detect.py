@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from converters.mpp import Mpp
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import Detections
+from mitoyolo.report.overlay import crop
 from mitoyolo.report.page import headline, paragraph, picture, picture_file, row, table, write_page
 
 CROPS = 24
@@ -40,7 +39,7 @@ def write_detect_report(
         "detections, not a mitotic count in a chosen tumour region."
     )
     crops = [
-        picture(crop(image, x, y, mpp), f"score {score:.3f}")
+        picture(crop(image, x, y, mpp, CROP_UM), f"score {score:.3f}")
         for x, y, _, _, score, _ in mitoses[:CROPS].tolist()
     ]
     heading = "Detections by score"
@@ -58,14 +57,3 @@ def write_detect_report(
             (heading, row(crops, crops=True) if crops else paragraph("None.")),
         ],
     )
-
-
-def crop(image: RGB, x: float, y: float, mpp: Mpp, side_um: float = CROP_UM) -> RGB:
-    """The square of ``side_um`` around a place, white beyond the image's edges."""
-    width, height = (max(2, round(side_um / scale)) for scale in mpp)
-    left, top = round(x - width / 2), round(y - height / 2)
-    square = np.full((height, width, 3), 255, dtype=np.uint8)
-    inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
-    down, across = max(-top, 0), max(-left, 0)
-    square[down : down + inside.shape[0], across : across + inside.shape[1]] = inside
-    return square

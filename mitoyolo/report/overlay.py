@@ -55,6 +55,22 @@ def draw_boxes(image: RGB, boxes: Sequence[tuple[int, tuple[float, float, float,
     return drawn
 
 
+def around(x: float, y: float, mpp: Mpp, side_um: float) -> tuple[int, int, int, int]:
+    """The window of ``side_um`` µm around a place: left, top, width and height in pixels."""
+    width, height = (max(2, round(side_um / scale)) for scale in mpp)
+    return round(x - width / 2), round(y - height / 2), width, height
+
+
+def crop(image: RGB, x: float, y: float, mpp: Mpp, side_um: float, beyond: int = 255) -> RGB:
+    """The pixels of :func:`around`; white, or the grey ``beyond``, past the image's edges."""
+    left, top, width, height = around(x, y, mpp, side_um)
+    square = np.full((height, width, 3), beyond, dtype=np.uint8)
+    inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
+    down, across = max(-top, 0), max(-left, 0)
+    square[down : down + inside.shape[0], across : across + inside.shape[1]] = inside
+    return square
+
+
 def stitch(dataset: Dataset, split: str, source: str) -> RGB:
     """A source image put together from its tiles."""
     tiles = [tile for tile in dataset.of_split(split) if tile.source == source]

@@ -10,17 +10,16 @@ import numpy as np
 
 from converters.errors import InputError
 from converters.files import read_csv, read_json
-from converters.geometry import Box
-from converters.model import LABELS
+from converters.model import LABELS, SPLITS
 from mitoyolo.dataset import Dataset, Tile, open_dataset
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.images import RGB, read_rgb
 from mitoyolo.inference.scoring import fields_of
 from mitoyolo.inference.tables import PREDICTION_COLUMNS
+from mitoyolo.label_file import read_boxes
 from mitoyolo.report.overlay import draw_boxes, sheet
 from mitoyolo.report.page import paragraph, picture, picture_file, row, table, write_page
 from mitoyolo.report.val import gallery, numbers, per_case
-from mitoyolo.split import SPLITS
 
 SHEET_COLUMNS, SHEET_SIDE = 4, 280
 
@@ -137,19 +136,6 @@ def _labels(dataset: Dataset, tiles: list[Tile]) -> str:
     ]
     note = "The boxes of the label files, drawn on their tiles: green mitosis, blue look-alike."
     return picture(sheet(drawn, SHEET_COLUMNS, SHEET_SIDE + 60), note)
-
-
-def read_boxes(dataset: Dataset, tile: Tile) -> list[tuple[int, Box]]:
-    """A tile's label file as class numbers and boxes in tile pixels."""
-    file = dataset.root / "labels" / tile.split / f"{tile.name}.txt"
-    boxes = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        label, x, y, width, height = (float(cell) for cell in line.split())
-        x, width = x * tile.width, width * tile.width
-        y, height = y * tile.height, height * tile.height
-        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        boxes.append((int(label), box))
-    return boxes
 
 
 def _fields(dataset: Dataset, split: str, predictions: Path) -> list[Field]:

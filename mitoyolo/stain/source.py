@@ -82,9 +82,14 @@ def read_source(root: Path) -> Source:
         )
     images = {name for names in cases.values() for name in names}
     rest = [name for name in files if name not in images and name not in _OWN]
-    along = tuple(name for name in rest if _suffix(name) in ALONG)
-    left = Counter(_suffix(name) or "no suffix" for name in rest if _suffix(name) not in ALONG)
+    along = tuple(name for name in rest if _comes_along(name, dataset))
+    behind = set(rest) - set(along)
+    left = Counter(_suffix(name) or "no suffix" for name in behind)
     return Source(root, cases, along, dict(sorted(left.items())), dataset)
+
+
+def _comes_along(name: str, dataset: Dataset | None) -> bool:
+    return _suffix(name) in ALONG or (dataset is not None and name.startswith("masks/"))
 
 
 def _open(root: Path) -> Dataset | None:
@@ -123,7 +128,7 @@ def _suffix(name: str) -> str:
 
 def _dataset_cases(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     cases: dict[str, list[str]] = {}
-    for tile in dataset.tiles:
+    for tile in (*dataset.tiles, *dataset.others):
         key = f"{tile.case} {tile.scanner}".strip() or tile.source
         image = dataset.image_path(tile).relative_to(dataset.root)
         cases.setdefault(key, []).append(image.as_posix())

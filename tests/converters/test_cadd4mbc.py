@@ -11,9 +11,9 @@ from conftest import document, ellipse, picture, real
 from converters.cadd4mbc import TileKey, read, slide_of, tile_key
 from converters.errors import InputError
 from converters.files import read_json
-from converters.large_image import elements_of, parse_element
+from converters.large_image import add_elements, elements_of
 from converters.model import Annotation, AnnotationSet
-from converters.reading import ReadOptions
+from converters.reading import Reading, ReadOptions
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,65 @@ def test_unlabelled_tiles(tmp_path: Path, unlabelled: str, kept: list[str]) -> N
         read(tmp_path, ReadOptions())
 
 
+def test_one_image_is_not_two_slides(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "x1y2.png")
+    for slide in ("T1", "T2"):
+        document(tmp_path / "json" / slide / "1_2.json", ellipse(10, 10))
+    with pytest.raises(InputError, match=r"x1y2\.png fits T2x1y2 and T1x1y2"):
+        read(tmp_path / "json", ReadOptions(images=tmp_path / "images"))
+    found = read(tmp_path / "json", ReadOptions(images=tmp_path / "images", bad="drop"))
+    assert sources(found) == [("T1x1y2", "T1")]
+    assert [drop.reason for drop in found.dropped] == ["no_image"]
+
+
+def test_two_images_of_one_name_are_named(tmp_path: Path) -> None:
+    for path in ("T1/x1y2.png", "T1/a/T1x1y2.png"):
+        picture(tmp_path / path)
+    document(tmp_path / "T1" / "3_4.json")
+    picture(tmp_path / "T1" / "x3y4.png")
+    with pytest.raises(InputError, match=r"2 images are called T1x1y2: .*T1x1y2\.png, .*x1y2"):
+        read(tmp_path, ReadOptions(unlabelled="background"))
+
+
+@pytest.mark.parametrize("annotations_only", [False, True])
+def test_images_of_one_name_in_folders(tmp_path: Path, annotations_only: bool) -> None:
+    for name in ("one/twin", "two/twin", "two/other"):
+        picture(tmp_path / f"{name}.tiff")
+        document(tmp_path / f"{name}.tiff.json", ellipse(10, 10))
+    found = read(tmp_path, ReadOptions(annotations_only=annotations_only))
+    assert sources(found) == [("one/twin", "one"), ("other", "two"), ("two/twin", "two")]
+    assert [item.source for item in found.annotations] == ["one/twin", "other", "two/twin"]
+
+
+def test_without_images_the_size_is_what_the_preset_knows(tmp_path: Path) -> None:
+    document(tmp_path / "T98" / "1_2.json", ellipse(10, 10))
+    found = read(tmp_path, ReadOptions(annotations_only=True))
+    assert sources(found) == [("T98x1y2", "T98")]
+    assert found.images[0].size is None and found.images[0].path is None
+    found = read(
+        tmp_path, ReadOptions(annotations_only=True, frame=lambda scanner, case: (512, 500))
+    )
+    assert found.images[0].size == (512, 500)
+
+
+@pytest.mark.parametrize("name", ["report.json", "run.json"])
+def test_what_stands_beside_written_documents_is_none(tmp_path: Path, name: str) -> None:
+    document(tmp_path / "a.json", ellipse(10, 10))
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=rf"{name}: not an annotation document"):
+        read(tmp_path, ReadOptions(annotations_only=True))
+    (tmp_path / "dropped.csv").write_text("file,where,reason,detail\n")
+    found = read(tmp_path, ReadOptions(annotations_only=True))
+    assert [image.source for image in found.images] == ["a"]
+
+
 def test_the_real_document() -> None:
     path = real("cadd4mbc") / "T98" / "Batch-100" / "87_88.json"
     text = read_json(path)
     elements = text["annotation"]["elements"]
-    items = [
-        parse_element(element, source="s", file="f", where=where)
-        for where, element in elements_of(text, "f")
-    ]
+    reading = Reading(path, ReadOptions(annotations_only=True))
+    add_elements(elements_of(text, "f"), reading, source="s", file="f")
+    items = reading.found.annotations
     assert len(items) == len(elements) == 2
     for item, element in zip(items, elements, strict=True):
         assert isinstance(item, Annotation) and item.kind == "ellipse" and item.box

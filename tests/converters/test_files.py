@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterator
+from encodings.aliases import aliases
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,14 @@ from conftest import picture
 
 from converters.errors import InputError
 from converters.files import (
+    PART,
     read_csv,
     read_json,
     read_rows,
     read_text,
+    read_xml,
     write_csv,
+    write_folder,
     write_json,
     write_text,
     write_with,
@@ -137,3 +142,147 @@ def test_image_size(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(InputError, match=r"b\.png: not a readable image"):
         image_size(tmp_path / "b.png")
+
+
+def test_a_folder_of_files_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "labels" / "train"
+    seen: list[list[str]] = []
+
+    def files(fails: bool) -> Iterator[tuple[str, str]]:
+        yield "a.txt", "µ\n"
+        seen.append([path.name for path in folder.parent.iterdir()])
+        if fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        yield "b.txt", ""
+
+    with pytest.raises(OSError) as caught:
+        write_folder(folder, files(fails=True))
+    assert caught.value.filename == str(folder)
+    assert not any(folder.parent.iterdir())
+    write_folder(folder, files(fails=False))
+    assert [path.read_text() for path in sorted(folder.iterdir())] == ["µ\n", ""]
+    assert all(len(names) == 1 and names[0].startswith(PART) for names in seen)
+    write_folder(folder, [("a.txt", "new")])  # written whole before: left as it is
+    assert (folder / "a.txt").read_text() == "µ\n"
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "none", [])
+    assert (tmp_path / "none").is_dir() and not any((tmp_path / "none").iterdir())
+
+
+# --- XML --------------------------------------------------------------------------------------
+
+
+def xml(path: Path, content: bytes | str) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><a>&l9;</a>',
+        f'<!DOCTYPE a [<!ENTITY l0 "{"ha" * 10_000}">]><a x="{"&l0;" * 10_000}"/>',
+        '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><a>&e;</a>',
+        '<!DOCTYPE a [<!ENTITY e SYSTEM "http://127.0.0.1:9/x">]><a>&e;</a>',
+        '<!DOCTYPE a [<!ENTITY % p SYSTEM "file:///etc/passwd"> %p;]><a/>',
+        '<!DOCTYPE a [<!ENTITY never "used">]><a/>',
+        '<!DOCTYPE a [<!NOTATION n SYSTEM "n"><!ENTITY e SYSTEM "e" NDATA n>]><a/>',
+    ],
+)
+def test_xml_with_entities_is_refused_unread(tmp_path: Path, content: str) -> None:
+    path = xml(tmp_path / "a.xml", content)
+    with pytest.raises(InputError, match=r"a\.xml: XML with entities of its own") as caught:
+        read_xml(path)
+    assert "root:" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("<a>\u00b5</a>", "\u00b5"),
+        (b"\xef\xbb\xbf<a>\xc2\xb5</a>", "\u00b5"),
+        ('<?xml version="1.0" encoding="utf-16"?><a>\u00b5</a>'.encode("utf-16"), "\u00b5"),
+        ("\ufeff<a>\u00b5</a>".encode("utf-16-be"), "\u00b5"),
+        (b'<?xml version="1.0" encoding="ISO-8859-1"?><a>\xb5</a>', "\u00b5"),
+        (b'<?xml version="1.0" encoding="windows-1252"?><a>\x80</a>', "\u20ac"),
+        ("<!DOCTYPE a><a>&lt;&#181;&amp;</a>", "<\u00b5&"),
+        ('<!DOCTYPE a SYSTEM "http://127.0.0.1:9/a.dtd"><a>x</a>', "x"),  # never fetched
+        ("<!DOCTYPE a [<!ELEMENT a (#PCDATA)><!ATTLIST a x CDATA 'y'>]><a>x</a>", "x"),
+        ("<a><![CDATA[<b>&]]></a>", "<b>&"),
+        ("<a><!-- no --><?no no?>x</a>\n\n", "x"),
+    ],
+)
+def test_xml_of_many_encodings(tmp_path: Path, content: bytes | str, text: str) -> None:
+    root = read_xml(xml(tmp_path / "a.xml", content))
+    assert (root.tag, root.text) == ("a", text)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "",
+            r"a\.xml, line 1, column 1: not valid XML \(no element found\); export the file again",
+        ),
+        (" \n", "line 2, column 1: not valid XML"),
+        ("<a>\n<b x='1'>", "line 2, column 10: not valid XML"),
+        ("<a>\n<b", r"line 2, column 1: not valid XML \(unclosed token\)"),
+        ("<a></b>", r"line 1, column 6: not valid XML \(mismatched tag\)"),
+        ("<a/><a/>", r"line 1, column 5: not valid XML \(junk after document element\)"),
+        ("{}", "line 1, column 1: not valid XML"),
+        ("<a>&nbsp;</a>", "line 1, column 4: not valid XML"),
+        ('<!DOCTYPE a SYSTEM "a.dtd"><a>&nbsp;</a>', r"not valid XML \(undefined entity &nbsp;\)"),
+        ("<a x='1' x='2'/>", "line 1, column 10: not valid XML"),
+        ("<a>\x01</a>", "line 1, column 4: not valid XML"),
+        ("<a>&#1;</a>", "line 1, column 4: not valid XML"),
+        (b"<a>\xff</a>", "line 1, column 4: not valid XML"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "line 1, column 1: not valid XML"),
+        (b"\x00" * 100, "line 1, column 1: not valid XML"),
+        (b"SQLite format 3\x00" * 100, "line 1, column 1: not valid XML"),
+        ("<a>\u00b5</a>".encode("utf-16")[:-3], "not valid XML"),
+        ("<a/>".encode("utf-16-le")[1:], "not valid XML"),
+        ('<?xml version="1.0" encoding="utf-8"?><a/>'.encode("utf-16"), "not valid XML"),
+        ('<?xml version="1.0" encoding="utf-16"?><a/>', "not valid XML"),
+        ('<?xml version="1.0" encoding="big5"?><a/>', r"a\.xml: not readable XML"),
+        ('<?xml version="1.0" encoding="rot13"?><a/>', r"a\.xml: not readable XML"),
+        ('<?xml version="1.0" encoding="no-such"?><a/>', "not (valid|readable) XML"),
+    ],
+)
+def test_bad_xml_is_one_error_with_its_place(
+    tmp_path: Path, content: bytes | str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_xml(xml(tmp_path / "a.xml", content))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_declared_encoding_crashes_the_reader(tmp_path: Path) -> None:
+    for name in sorted({*aliases, *aliases.values(), "undefined", "idna", "punycode", "mbcs"}):
+        declared = f'<?xml version="1.0" encoding="{name.replace("_", "-")}"?><a>\xb5</a>'
+        path = xml(tmp_path / "a.xml", declared.encode("latin-1"))
+        try:
+            assert read_xml(path).tag == "a"
+        except InputError as error:
+            assert error.file == path
+
+
+def test_a_missing_xml_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.xml: no such file"):
+        read_xml(tmp_path / "a.xml")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_xml(tmp_path)
+
+
+def test_xml_of_any_depth_and_width(tmp_path: Path) -> None:
+    deep = read_xml(xml(tmp_path / "deep.xml", "<a>" * 200_000 + "</a>" * 200_000))
+    assert len(deep) == 1
+    del deep  # is freed without recursion as well
+    wide = read_xml(xml(tmp_path / "wide.xml", f'<a x="{"9" * 20_000_000}"/>'))
+    assert len(wide.attrib["x"]) == 20_000_000
+    many = " ".join(f'x{i}="{i}"' for i in range(50_000))
+    assert len(read_xml(xml(tmp_path / "many.xml", f"<a {many}/>")).attrib) == 50_000

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ellipse
+from conftest import document, ellipse
+from damaged import Place, check_damage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from roundtrip import annotation_sets, check_round_trip, marked
 
+from converters import cadd4mbc
 from converters.errors import InputError
-from converters.large_image import elements_of, parse_element
-from converters.model import Annotation, Drop
+from converters.large_image import add_element, add_elements, elements_of, write
+from converters.model import Annotation, AnnotationSet, Drop
+from converters.reading import Reading, ReadOptions
+from converters.shapes import Ellipse, Polygon, Shape
 
 
 def parse(element: Any) -> Annotation | Drop:
-    return parse_element(element, source="s", file="a.json", where="elements[3]")
+    reading = Reading(Path("a.json"), ReadOptions(annotations_only=True))
+    add_element(element, reading, source="s", file="a.json", where="elements[3]")
+    [item] = [*reading.found.annotations, *reading.found.dropped]
+    return item
 
 
 SQUARE = [[2, 2, 0], [8, 2, 0], [8, 6, 0], [2, 6, 0]]
@@ -42,7 +53,7 @@ SQUARE = [[2, 2, 0], [8, 2, 0], [8, 6, 0], [2, 6, 0]]
         (
             {"type": "polyline", "points": SQUARE,
              "holes": [[[3, 3, 0], [5, 3, 0], [5, 5, 0], [3, 5, 0]]]},
-            5, 4, (2, 2, 8, 6), 20,
+            5.2, 4, (2, 2, 8, 6), 20,  # (24 x 5 - 4 x 4) / 20
         ),
         ({"type": "polyline", "points": [[0, 0], [6, 0], [0, 6]]}, 2, 2, (0, 0, 6, 6), 18),
         ({"type": "point", "center": [7.25, 8, 0]}, 7.25, 8, None, None),
@@ -168,3 +179,162 @@ def test_where_elements_stand(text: Any, places: list[str]) -> None:
 def test_not_a_document(text: Any) -> None:
     with pytest.raises(InputError, match=r"a\.json.*not an annotation document"):
         elements_of(text, "a.json")
+
+
+# --- what `user` holds, and annotations of several elements -----------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user", "confidence"),
+    [
+        ({"confidence": 0.8}, 0.8),
+        ({"confidence": 0}, 0.0),
+        ({"confidence": "high"}, None),  # anyone's: the schema leaves it free
+        ({"other": 1}, None),
+        ({}, None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_confidence_is_what_the_user_field_says(user: Any, confidence: float | None) -> None:
+    item = parse(ellipse(5, 5, user=user))
+    assert isinstance(item, Annotation) and item.confidence == confidence
+
+
+def test_a_confidence_that_is_no_number_is_named() -> None:
+    with pytest.raises(InputError, match=r"key `user`, key `confidence`: nan is not a finite"):
+        parse(ellipse(5, 5, user={"confidence": math.nan}))
+
+
+def line(*points: tuple[float, float], **more: Any) -> dict[str, Any]:
+    return {"type": "polyline", "points": [[x, y, 0] for x, y in points], "closed": True, **more}
+
+
+LEFT, RIGHT = ((0, 0), (2, 0), (2, 2), (0, 2), (0, 0)), ((6, 0), (8, 0), (8, 2), (6, 2))
+
+
+def add(*elements: Any, bad: str = "stop") -> AnnotationSet:
+    reading = Reading(Path("a.json"), ReadOptions(annotations_only=True, bad=bad))
+    places = [(f"elements[{i}]", element) for i, element in enumerate(elements)]
+    add_elements(places, reading, source="s", file="a.json")
+    return reading.found
+
+
+def test_rings_of_one_annotation_are_one() -> None:
+    part = {"user": {"mitoyolo_part_of": "abc"}}
+    found = add(line(*LEFT, **part), ellipse(30, 30), line(*RIGHT, **part))
+    first, second = found.annotations
+    assert isinstance(first.shape, Polygon)
+    assert [len(ring) for ring in first.shape.rings] == [4, 4]
+    assert (first.box, first.area, first.x, first.where) == ((0, 0, 8, 2), 8, 4, "elements[0]")
+    assert second.kind == "ellipse" and found.read == 2
+
+
+@pytest.mark.parametrize(
+    "other", [ellipse(5, 5), line((0, 0)) | {"points": 3}, line(*RIGHT) | {"type": "arrow"}]
+)
+def test_a_damaged_part_takes_its_annotation_along(other: Any) -> None:
+    part = {"user": {"mitoyolo_part_of": "abc"}}
+    with pytest.raises(InputError, match=r"a\.json, elements\[1\]"):
+        add(line(*LEFT, **part), other | part)
+    found = add(line(*LEFT, **part), other | part, line(*RIGHT), bad="drop")
+    assert [drop.reason for drop in found.dropped] == ["malformed"]
+    assert [item.where for item in found.annotations] == ["elements[2]"]
+
+
+def test_only_rings_are_parts() -> None:
+    part = {"user": {"mitoyolo_part_of": "abc"}}
+    with pytest.raises(InputError, match=r"elements\[1\]: only polylines can be"):
+        add(ellipse(5, 5, **part), line(*LEFT, **part))
+
+
+# --- written ----------------------------------------------------------------------------------
+
+
+def written(*items: Annotation) -> list[dict[str, Any]]:
+    [(name, text)] = write(marked(*items), lambda line: None)
+    assert name == "s.json"
+    content = json.loads(text)
+    assert (content["name"], content["description"]) == ("s", "")
+    return content["elements"]
+
+
+def mark(shape: Shape | None, kind: str, **facts: Any) -> Annotation:
+    x, y = shape.centroid if shape else (5.5, 6.25)
+    box = shape.box if shape else (1.0, 2.0, 10.0, 10.5)
+    facts = {"label": "mitosis", **facts}
+    return Annotation(
+        source="s", x=x, y=y, kind=kind, box=box, shape=shape, file="f", where="w", **facts
+    )
+
+
+COLOUR = re.compile(r"^(rgb\(\d+,\s*\d+,\s*\d+\)|rgba\(\d+,\s*\d+,\s*\d+,\s*(\d?\.|)\d+\))$")
+KEYS_OF = {
+    "point": {"center"},
+    "ellipse": {"center", "width", "height", "rotation", "normal"},
+    "rectangle": {"center", "width", "height", "rotation", "normal"},
+    "polyline": {"points", "closed", "holes"},
+}
+COMMON = {"id", "type", "label", "group", "lineColor", "lineWidth", "fillColor", "user"}
+
+
+def test_elements_are_what_the_schema_allows() -> None:
+    hole = ((0.5, 0.5), (1.0, 0.5), (1.0, 1.0))
+    elements = written(
+        mark(None, "point"),
+        mark(None, "box", confidence=0.8),
+        mark(Ellipse(20, 30, 8, 4, 0.3), "ellipse", label="imposter"),
+        mark(Polygon((LEFT[:4],), (hole,)), "polygon"),
+    )
+    assert [element["type"] for element in elements] == [
+        "point",
+        "rectangle",
+        "ellipse",
+        "polyline",
+    ]
+    for element in elements:
+        assert element.keys() <= COMMON | KEYS_OF[element["type"]]
+        assert re.fullmatch("[0-9a-f]{24}", element["id"])
+        assert COLOUR.match(element["lineColor"]) and COLOUR.match(element["fillColor"])
+        assert element["group"] == element["label"]["value"]
+    point, box, turned, polygon = elements
+    assert point["center"] == [5.5, 6.25, 0]
+    assert (box["center"], box["width"], box["height"]) == ([5.5, 6.25, 0], 9, 8.5)
+    assert (box["rotation"], box["user"]) == (0, {"confidence": 0.8})
+    assert (turned["width"], turned["height"], turned["rotation"]) == (8, 4, 0.3)
+    assert turned["label"] == {"value": "imposter"} and "user" not in turned
+    assert polygon["points"] == [[0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0]]
+    assert polygon["holes"] == [[[0.5, 0.5, 0], [1, 0.5, 0], [1, 1, 0]]]
+    assert polygon["closed"] is True
+
+
+def test_ids_are_unique_and_stay_the_same() -> None:
+    items = [mark(None, "point"), mark(Polygon((LEFT[:4], RIGHT)), "polygon", confidence=0.5)]
+    elements = written(*items)
+    assert len({element["id"] for element in elements}) == 3
+    assert elements == written(*items)
+    assert [element["user"] for element in elements[1:]] == [
+        {"confidence": 0.5, "mitoyolo_part_of": elements[1]["id"]}
+    ] * 2
+
+
+@annotation_sets
+def test_what_is_written_is_read_back(found: AnnotationSet) -> None:
+    check_round_trip(found, write, cadd4mbc.read, turned_ellipses=True)
+
+
+def test_no_damage_crashes_the_reader(tmp_path: Path) -> None:
+    path = document(
+        tmp_path / "a.json",
+        ellipse(9, 9, rotation=0.5, label={"value": "mitosis"}, user={"confidence": 0.5}),
+        line(
+            *LEFT, holes=[[[0.5, 0.5, 0], [1, 1, 0], [1, 0.5, 0]]], user={"mitoyolo_part_of": "p"}
+        ),
+        line(*RIGHT, user={"mitoyolo_part_of": "p"}),
+        {"type": "point", "center": [3, 4, 0], "group": "imposter"},
+    )
+
+    def inside(place: Place) -> bool:
+        return len(place) > 3 and "user" not in place
+
+    check_damage(cadd4mbc.read, path, json.loads(path.read_text()), inside)

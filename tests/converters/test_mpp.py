@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,17 @@ from converters.errors import MissingMppError, OptionError
 from converters.images import image_mpp
 from converters.model import ImageInfo
 from converters.mpp import Mpp, differ, parse_mpp, resolve_mpp
-from converters.presets import Preset, load_preset, preset_names
+from converters.presets import Preset, Scanner
 
-PRESET = Preset("p", "f", "centroid", {"Aperio": (0.25, 0.25), "Hamamatsu": (0.23, 0.24)})
+PRESET = Preset(
+    "p",
+    "f",
+    "centroid",
+    scanners={
+        "Aperio": Scanner((0.25, 0.25), cases=((1, 23),)),
+        "Hamamatsu": Scanner((0.23, 0.24), cases=((24, 73),)),
+    },
+)
 
 
 def tiff(path: Path, mpp: Mpp | None, unit: int = 3) -> Path:
@@ -59,29 +68,64 @@ def test_a_damaged_tiff_has_no_mpp_and_says_nothing(
 
 
 @pytest.mark.parametrize(
-    ("option", "tags", "preset", "expected", "said"),
+    ("option", "tags", "file", "preset", "expected", "said"),
     [
-        ((0.5, 0.5), (0.25, 0.25), PRESET, (0.5, 0.5), 1),
-        ((0.25, 0.25), (0.251, 0.251), PRESET, (0.25, 0.25), 0),
-        (None, (0.4, 0.4), PRESET, (0.4, 0.4), 1),
-        (None, (0.4, 0.4), None, (0.4, 0.4), 0),
-        (None, None, PRESET, (0.23, 0.24), 0),
-        ((0.5, 0.5), None, PRESET, (0.5, 0.5), 0),
+        (0.5, 0.25, 0.3, True, 0.5, "--mpp is used, the image says 0.25, "
+         "the annotation file says 0.3, preset p says 0.23 x 0.24"),
+        (0.25, 0.251, None, False, 0.25, ""),  # as good as the same
+        (0.5, None, None, True, 0.5, "--mpp is used, preset p says 0.23 x 0.24"),
+        (0.5, None, None, False, 0.5, ""),
+        (0.5, None, 0.4, False, 0.5, "--mpp is used, the annotation file says 0.4"),
+        (None, 0.4, None, True, 0.4, "the image is used, preset p says 0.23 x 0.24"),
+        (None, 0.4, None, False, 0.4, ""),
+        (None, 0.4, 0.5, False, 0.4, "the image is used, the annotation file says 0.5"),
+        (None, None, 0.5, True, 0.5, "the annotation file is used, preset p says 0.23 x 0.24"),
+        (None, None, 0.5, False, 0.5, ""),
+        (None, None, None, True, (0.23, 0.24), ""),
+        (None, None, 0.0, True, (0.23, 0.24), ""),  # a file that says 0 says nothing
+        (None, None, 1e300, True, (0.23, 0.24), ""),
     ],
-)
-def test_option_then_image_then_preset(
+)  # fmt: skip
+def test_option_image_annotation_file_preset(
     tmp_path: Path,
-    option: Mpp | None,
-    tags: Mpp | None,
-    preset: Preset | None,
-    expected: Mpp,
-    said: int,
+    option: float | None,
+    tags: float | None,
+    file: float | None,
+    preset: bool,
+    expected: float | Mpp,
+    said: str,
 ) -> None:
+    def both(value: float | None) -> Mpp | None:
+        return None if value is None else (value, value)
+
     notes: list[str] = []
-    images = [info(tiff(tmp_path / f"{i}.tif", tags), "Hamamatsu") for i in range(3)]
-    resolved = resolve_mpp(images, option=option, preset=preset, note=notes.append)
-    assert [image.mpp for image in resolved] == [pytest.approx(expected, rel=1e-6)] * 3
-    assert len(notes) == said  # once, however many images
+    images = [
+        info(tiff(tmp_path / f"{i}.tif", both(tags)), "Hamamatsu", both(file)) for i in range(3)
+    ]
+    resolved = resolve_mpp(
+        images, option=both(option), preset=PRESET if preset else None, note=notes.append
+    )
+    mpp = (expected, expected) if isinstance(expected, float) else expected
+    assert [image.mpp for image in resolved] == [pytest.approx(mpp, rel=1e-6)] * 3
+    if said:  # once, however many images
+        assert notes == [
+            f"µm/px differ on 3 of 3 images, for example 0.tif: {expected:g} by {said}"
+        ]
+    else:
+        assert not notes
+
+
+def test_the_preset_knows_the_scanner_or_the_case() -> None:
+    cases = [("", "07", 0.25), ("", "24", 0.23), ("Hamamatsu", "07", 0.23)]
+    images = [
+        ImageInfo(source=case, path=None, width=0, height=0, case=case, scanner=scanner)
+        for scanner, case, _ in cases
+    ]
+    resolved = resolve_mpp(images, option=None, preset=PRESET, note=pytest.fail)
+    assert [image.mpp and image.mpp[0] for image in resolved] == [mpp for _, _, mpp in cases]
+    with pytest.raises(MissingMppError, match=r"^74: no µm/px"):
+        resolve_mpp([replace(images[0], source="74", case="74")],
+                    option=None, preset=PRESET, note=pytest.fail)  # fmt: skip
 
 
 def test_without_any_mpp_the_error_names_image_and_option(tmp_path: Path) -> None:
@@ -107,11 +151,3 @@ def test_parse_mpp_refuses(text: str) -> None:
 def test_differ_looks_at_both_axes() -> None:
     assert not differ((0.25, 0.25), (0.26, 0.25))
     assert differ((0.25, 0.25), (0.25, 0.27))
-
-
-def test_every_preset_loads_and_an_unknown_one_is_named() -> None:
-    for name in preset_names():
-        assert load_preset(name).mpp
-    assert load_preset("mitos_atypia_14").mpp["Hamamatsu"] == (0.2273, 0.22753)
-    with pytest.raises(OptionError, match=r"nope.*mitos_atypia_14"):
-        load_preset("nope")
