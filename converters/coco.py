@@ -10,24 +10,24 @@ Source: COCO data format (cocodataset.org) and pycocotools, which reads what is 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.coco_json import annotation_record, document, image_record
 from converters.dataset_tiles import Tiles, read_tiles
 from converters.errors import InputError
 from converters.files import read_json
-from converters.geometry import Box, clip_ring
+from converters.geometry import Box
 from converters.keys import Keys
 from converters.labels import canonical_label
-from converters.model import KINDS, LABELS, Annotation, AnnotationSet, ImageInfo
+from converters.model import KINDS, Annotation, AnnotationSet, ImageInfo
 from converters.reading import Problem, Reading, ReadOptions, number, stem
 from converters.rings import opened, upright_box
-from converters.rle import decode, encode
-from converters.shapes import Pixels, Polygon, Ring, Shape
+from converters.rle import decode
+from converters.shapes import Pixels, Polygon, Ring
 from converters.writing import Note, needed_size
 
 FILE = "annotations.json"
@@ -69,17 +69,17 @@ def read(src: Path, options: ReadOptions) -> AnnotationSet:
     tiles = read_tiles(src)
     reading = Reading(src, tiles.options(src, options))
     for path in _documents(reading, tiles):
-        document = None
+        content = None
         with reading.lenient("unreadable_file"):
-            document = _parse(read_json(path), str(path))
-        if document is None:
+            content = _parse(read_json(path), str(path))
+        if content is None:
             reading.unreadable(None, path)
             continue
-        sources = _images(document, path, reading, tiles)
-        for i, entry in enumerate(document.annotations):
+        sources = _images(content, path, reading, tiles)
+        for i, entry in enumerate(content.annotations):
             with reading.lenient():
                 keys = Keys.of(entry, str(path), f"annotations[{i}]")
-                reading.add(_annotation(keys, sources, document.labels, reading))
+                reading.add(_annotation(keys, sources, content.labels, reading))
     tiles.add_unlabelled(reading)
     return reading.finish(None)
 
@@ -96,10 +96,10 @@ def _documents(reading: Reading, tiles: Tiles) -> list[Path]:
     return paths
 
 
-def _parse(document: Any, file: str) -> _Document:
-    if not isinstance(document, dict) or "images" not in document:
+def _parse(content: Any, file: str) -> _Document:
+    if not isinstance(content, dict) or "images" not in content:
         raise InputError("not a COCO file (no list `images`)", file=file)
-    root = Keys(document, file, "")
+    root = Keys(content, file, "")
     images = [(where, Keys.of(entry, file, where)) for where, entry in root.each("images")]
     ids = Counter(_identity(keys, "id") for _, keys in images if "id" in keys.element)
     for name, times in ids.items():
@@ -162,21 +162,21 @@ def _identity(keys: Keys, key: str) -> str:
     )
 
 
-def _images(document: _Document, path: Path, reading: Reading, tiles: Tiles) -> dict[str, str]:
+def _images(content: _Document, path: Path, reading: Reading, tiles: Tiles) -> dict[str, str]:
     """Put a file's images into the set: id -> source."""
     sources: dict[str, str] = {}
     taken: dict[str, str] = {}
-    for where, keys in document.images:
+    for where, keys in content.images:
         source = None
         with reading.lenient():
-            number_, name, place = _identity(keys, "id"), keys.text("file_name"), {"where": where}
+            identity, name, place = _identity(keys, "id"), keys.text("file_name"), {"where": where}
             facts = {**place, "file": path, "size": keys.size(), **_image_facts(keys)}
             source = tiles.image(reading, name, stem(_last(name)), **facts)
             if source in taken:
                 detail = f"the same image as {taken[source]}"
                 reading.problems[source] = Problem("malformed", detail)
                 raise InputError(f"{name!r:.60} is {detail}", file=path, where=where)
-            sources[number_] = source
+            sources[identity] = source
             taken[source] = where
         if source is None:  # whatever it was, it is not known to be background
             reading.unreadable(None, path)
@@ -333,120 +333,6 @@ def write(found: AnnotationSet, note: Note) -> Iterator[tuple[str, str]]:
                 )  # fmt: skip
                 annotations.append(record)
     yield FILE, document(images, annotations, {item.label for item in found.annotations})
-
-
-def document(images: Iterable[str], annotations: Iterable[str], labels: Iterable[str]) -> str:
-    """The text of a COCO file, one image or annotation a line.
-
-    Parameters
-    ----------
-    images, annotations : iterable of str
-        See :func:`image_record` and :func:`annotation_record`; ids are 1..n.
-    labels : iterable of str
-        Classes in use.
-    """
-    used = set(labels)
-    known = LABELS[: 2 if LABELS[1] in used else 1]
-    categories = (_json({"id": i, "name": name}) for i, name in enumerate(known, 1))
-    parts = {"images": images, "annotations": annotations, "categories": categories}
-    lists = (f'"{key}": [\n' + ",\n".join(lines) + "\n]" for key, lines in parts.items())
-    text = "{" + ",\n".join(lists) + "}\n"
-    # a lone surrogate is no UTF-8; `\udc80` is JSON's own way to write it
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-
-
-def image_record(
-    number: int, file_name: str, size: tuple[int, int], attributes: Mapping[str, Any] | None = None
-) -> str:
-    """One entry of ``images`` as JSON."""
-    entry = {"id": number, "file_name": file_name, "width": size[0], "height": size[1]}
-    return _json({**entry, "attributes": attributes} if attributes else entry)
-
-
-def annotation_record(
-    number: int,
-    image_id: int,
-    label: str,
-    box: Box,
-    size: tuple[int, int],
-    *,
-    area: float | None = None,
-    shape: Shape | None = None,
-    attributes: Mapping[str, Any] | None = None,
-) -> str:
-    """One entry of ``annotations`` as JSON.
-
-    Parameters
-    ----------
-    number, image_id : int
-        Its id and its image's.
-    label : str
-        One of :data:`~converters.model.LABELS`.
-    box : (left, top, right, bottom)
-        In px of the image, inside it.
-    size : (width, height)
-        The image's.
-    area : float, optional
-        Of the true shape in px²; None: of ``shape``, or of the box.
-    shape : Shape, optional
-        The exact shape, which may leave the image; what is written is cut at its edges, and then
-        so is the area.
-    attributes : mapping, optional
-        What COCO has no key for.
-    """
-    left, top, right, bottom = map(float, box)
-    width, height = right - left, bottom - top
-    outline, inner = _segmentation(shape, size) if shape else (None, None)
-    if inner is None:
-        inner = area if area is not None else shape.area if shape and outline else width * height
-    # each number is turned into text once: that is most of the time that writing takes
-    a, b, c, d = repr(left), repr(top), repr(right), repr(bottom)
-    # without an outline pycocotools makes no mask; its own loadRes gives boxes this one
-    segments = _json(outline) if outline else f"[[{a}, {b}, {c}, {b}, {c}, {d}, {a}, {d}]]"
-    more = f', "attributes": {_json(attributes)}' if attributes else ""
-    return (
-        f'{{"id": {number}, "image_id": {image_id}, "category_id": {LABELS.index(label) + 1}, '
-        f'"bbox": [{a}, {b}, {width!r}, {height!r}], "area": {float(inner)!r}, "iscrowd": 0, '
-        f'"segmentation": {segments}{more}}}'
-    )
-
-
-def _segmentation(
-    shape: Shape, size: tuple[int, int]
-) -> tuple[list[list[float]] | dict[str, Any] | None, float | None]:
-    """A shape as COCO holds it, None where nothing of it is in the image; and its area where that
-    is less than the shape's own."""
-    width, height = size
-    left, top, right, bottom = shape.box
-    leaves = left < 0 or top < 0 or right > width or bottom > height
-    if isinstance(shape, Pixels) or (isinstance(shape, Polygon) and shape.holes):
-        from converters.raster import runs_of  # numpy loads when it is needed
-
-        runs = runs_of(shape, width, height).tolist()
-        if runs:
-            mask = encode(runs, width, height)
-            if isinstance(shape, Pixels):
-                return mask, float(sum(c - b for _, b, c in runs)) if leaves else None
-            return mask, _cut(shape, size).area if leaves else None
-    outline = shape.outline()
-    if leaves:
-        outline = _cut(outline, size)
-    rings = [ring for ring in outline.rings if len(ring) > 2]
-    flat = [[value for point in ring for value in point] for ring in rings]
-    return flat or None, outline.area if leaves and flat else None
-
-
-def _cut(polygon: Polygon, size: tuple[int, int]) -> Polygon:
-    """The part of a polygon in the image; rings of which nothing is left are gone."""
-
-    def cut(rings: Sequence[Ring]) -> tuple[Ring, ...]:
-        inner = (tuple(clip_ring(ring, *size)) for ring in rings)
-        return tuple(ring for ring in inner if len(ring) > 2 and Polygon((ring,)).area > 0)
-
-    return Polygon(cut(polygon.rings), cut(polygon.holes))
 
 
 def attributes_of(item: Annotation) -> dict[str, Any]:

@@ -91,9 +91,16 @@ FORMATS: dict[str, Format] = {
         protocol="midog",
         takes=("include_unlabelled",),
     ),
-    "sliderunner": Format("SlideRunner SQLite databases", sliderunner.read),
-    "coco": Format("COCO JSON", coco.read, coco.write),
-    "yolo": Format("YOLO labels; written: the dataset folder, with COCO", yolo.read, yolo.write),
+    "sliderunner": Format(
+        "SlideRunner SQLite databases", sliderunner.read, takes=("include_unlabelled",)
+    ),
+    "coco": Format("COCO JSON", coco.read, coco.write, takes=("include_unlabelled",)),
+    "yolo": Format(
+        "YOLO labels; written: the dataset folder, with COCO",
+        yolo.read,
+        yolo.write,
+        takes=("include_unlabelled",),
+    ),
     "voc": Format("Pascal VOC XML, one an image", voc.read, voc.write, takes=("one_based",)),
     "qupath": Format("QuPath GeoJSON, one an image", qupath.read, qupath.write),
     "asap": Format("ASAP XML, one a slide", asap.read),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +70,8 @@ def _one_line(error: Exception) -> str:
         text = f"{place}{error.strerror or error}{hint}"
     else:
         text = f"an error of mitoyolo itself, {type(error).__name__}: {error}; --debug shows where"
-    return " ".join(text.split())
+    # names of files may hold what steers a terminal
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 def _begin(quiet: bool) -> None:
@@ -195,7 +197,9 @@ def convert(
     ] = "error",
     include_unlabelled: Annotated[
         bool,
-        typer.Option("--include-unlabelled", help="Keep MIDOG's unlabelled images, never scored."),
+        typer.Option(
+            "--include-unlabelled", help="Keep images that nobody annotated, never scored."
+        ),
     ] = False,
     bad: Annotated[
         str, typer.Option(help="What cannot be understood: stop, or drop (counted and listed).")
@@ -234,6 +238,7 @@ def convert(
     from mitoyolo.convert import ConvertOptions
     from mitoyolo.convert import convert as run
     from mitoyolo.convert.options import parse_augment, parse_grid
+    from mitoyolo.own_stderr import own_stderr
     from mitoyolo.split import GROUPS, parse_shares
 
     _one_of("--to", to, tuple(key for key, entry in FORMATS.items() if entry.write))
@@ -266,45 +271,42 @@ def convert(
         )
     if overlap is not None and overlap >= (tile or 0):
         raise typer.BadParameter("must be less than --tile", param_hint="--overlap")
-    run(
-        src,
-        out,
-        ConvertOptions(
-            format=from_,
-            to=to,
-            images=images,
-            annotations_only=annotations_only,
-            columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
-            one_based=one_based,
-            case_pattern=case_pattern,
-            preset=preset,
-            mpp=parse_mpp(mpp) if mpp else None,
-            at_mpp=at_mpp,
-            selection=Selection(
-                labels=wanted,
-                min_confidence=min_confidence,
-                min_area=min_area,
-                box=box,
-                radius_um=radius_um,
-            ),
-            tile=tile,
-            overlap=overlap,
-            grid=parse_grid(grid) if grid else None,
-            tile_format=tile_format,
-            background=background,
-            augment=parse_augment(augment) if augment else (),
-            masks=masks,
-            shares=(0.8, 0.1, 0.1) if split == "official" else parse_shares(split),
-            official=split == "official",
-            split_file=split_file,
-            group_by=group_by,
-            bad=bad,
-            unlabelled=unlabelled,
-            include_unlabelled=include_unlabelled,
-            seed=seed,
+    options = ConvertOptions(
+        format=from_,
+        to=to,
+        images=images,
+        annotations_only=annotations_only,
+        columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
+        one_based=one_based,
+        case_pattern=case_pattern,
+        preset=preset,
+        mpp=parse_mpp(mpp) if mpp else None,
+        at_mpp=at_mpp,
+        selection=Selection(
+            labels=wanted,
+            min_confidence=min_confidence,
+            min_area=min_area,
+            box=box,
+            radius_um=radius_um,
         ),
-        overwrite=overwrite,
+        tile=tile,
+        overlap=overlap,
+        grid=parse_grid(grid) if grid else None,
+        tile_format=tile_format,
+        background=background,
+        augment=parse_augment(augment) if augment else (),
+        masks=masks,
+        shares=(0.8, 0.1, 0.1) if split == "official" else parse_shares(split),
+        official=split == "official",
+        split_file=split_file,
+        group_by=group_by,
+        bad=bad,
+        unlabelled=unlabelled,
+        include_unlabelled=include_unlabelled,
+        seed=seed,
     )
+    with nullcontext() if debug else own_stderr():
+        run(src, out, options, overwrite=overwrite)
 
 
 def _only_for_yolo(**options: object) -> None:

@@ -41,6 +41,7 @@ def read_rgb(path: Path) -> RGB:
         raise InputError(f"cannot be read ({error.strerror})", file=path) from None
     try:
         _check_whole(data)
+        _check_header(data)
         image = _decode_tiff(data) if data[:4] in _TIFF else _decode(data)
     except _Damaged as error:
         raise InputError(
@@ -107,6 +108,24 @@ def _check_whole(data: bytes) -> None:
             if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
                 raise _Damaged(f"wrong checksum in the PNG at byte {at}")
             at = end + 4
+
+
+_HELD = 30_000_000
+"""Bytes of pixels that any computer holds."""
+
+_DENSEST = 3_000
+"""Bytes of pixels that a byte of a file can stand for: three times what deflate reaches."""
+
+
+def _check_header(data: bytes) -> None:
+    """Find a header that says far more pixels than the file can hold, before memory is asked."""
+    try:
+        with open_image(io.BytesIO(data)) as image:
+            width, height = image.size
+    except Exception:  # of a kind that Pillow does not know: the decoder will tell
+        return
+    if 3 * width * height > max(_HELD, _DENSEST * len(data)):
+        raise _Damaged(f"{width} x {height} px, it says, which {len(data)} bytes cannot hold")
 
 
 def _decode(data: bytes) -> RGB:

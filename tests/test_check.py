@@ -71,6 +71,10 @@ def test_a_good_folder_gains_a_picture_and_nothing_else(
     assert (folder / PICTURE).read_bytes() == picture
 
 
+def test_a_folder_of_one_split_passes(tmp_path: Path) -> None:
+    assert check(write_dataset(tmp_path / "data", [Source("a", "test", (Cell(20, 20),))]))
+
+
 def test_a_folder_without_a_box_has_no_picture(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "data", [Source("a", "train")])
     (folder / PICTURE).write_bytes(b"old")
@@ -425,6 +429,15 @@ def runs_of(top: int, left: int, side: int) -> dict[str, Any]:
 )
 def test_outlines_that_fit_their_box(folder: Path, outline: object) -> None:
     item(1, segmentation=outline)(folder)
+    assert check(folder)
+
+
+def test_a_mask_has_the_height_of_its_tile_first(tmp_path: Path) -> None:
+    source = Source("a", "train", (Cell(20, 20),), width=60, height=40)
+    folder = write_dataset(tmp_path / "data", [source])
+    counts = [40 * 12 + 12, *[16, 24] * 15, 16]
+    counts.append(60 * 40 - sum(counts))
+    item(1, segmentation={"size": [40, 60], "counts": counts})(folder)
     assert check(folder)
 
 

@@ -315,7 +315,7 @@ def midog(tmp_path: Path) -> Path:
     [
         (("--one-based",), "amida13, tupac16, voc, csv"),
         (("--columns", "x,y"), "csv"),
-        (("--include-unlabelled",), "midog"),
+        (("--include-unlabelled",), "midog, sliderunner, coco, yolo"),
     ],
 )
 def test_an_option_that_would_do_nothing(

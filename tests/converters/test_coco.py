@@ -245,7 +245,7 @@ def test_a_malformed_file(tmp_path: Path, content: Any, message: str) -> None:
     [
         ([[30, 20, 50, 40], [1, 2, 21, 22], [40, 20, 60, 40]], True),  # most leave, as sizes
         ([[40, 20, 60, 40]], True),
-        ([[10, 5, 30, 25], [1, 2, 21, 22]], False),  # could be either
+        ([[10, 5, 30, 25], [1, 2, 21, 22], [40, 20, 60, 40]], False),  # could be either
         ([[40, 20, 60, 40], [40, 20, 10, 9]], False),  # no corner is left of the other
         ([[0.5, 0.5, 64, 48]], False),  # over the edge by a rounding
         ([[5, 3, 100, 50], [3, 2, 99, 70]], False),  # both leave the image, as corners too
