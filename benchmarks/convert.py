@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -31,7 +32,7 @@ from converters import coco, yolo
 from converters.files import write_folder, write_text
 from converters.prepare import Selection
 from converters.reading import ReadOptions
-from converters.registry import FORMATS
+from converters.registry import FORMATS, get_reader
 from mitoyolo.convert import ConvertOptions, convert
 from mitoyolo.progress import set_quiet
 
@@ -54,10 +55,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         print("| task | mitoyolo | globox | ratio |\n|---|---|---|---|")
-        for row in (
-            *_beside_globox(root, options.repeats),
-            *_many_files(root),
-            *(_midog(options.midog, root, options.repeats) if options.midog else ()),
+        for row in chain(
+            _beside_globox(root, options.repeats),
+            _many_files(root),
+            _midog(options.midog, root, options.repeats) if options.midog else (),
         ):
             print(row, flush=True)
     names = ("mitoyolo", "globox", "numpy", "pycocotools")
@@ -78,7 +79,7 @@ def _beside_globox(root: Path, repeats: int) -> Iterator[str]:
         found.save_yolo_v5(out, label_to_id={name: i for i, name in enumerate(BOTH)})
 
     def ours_to_yolo() -> None:
-        found = coco.read(source, ReadOptions(annotations_only=True))
+        found = get_reader("coco")(source, ReadOptions(annotations_only=True))
         labels = ((name.removeprefix("labels/"), text) for name, text in yolo.write(found, print))
         write_folder(out, labels)
 
@@ -91,7 +92,7 @@ def _beside_globox(root: Path, repeats: int) -> Iterator[str]:
         )
 
     def ours_to_coco() -> None:
-        found = yolo.read(labels, ReadOptions(images=images))
+        found = get_reader("yolo")(labels, ReadOptions(images=images))
         for name, text in coco.write(found, print):
             write_text(root / name, text)
 
@@ -213,7 +214,11 @@ def _midog(path: Path, root: Path, repeats: int) -> Iterator[str]:
                 path,
                 out,
                 ConvertOptions(
-                    format="midog", to=to, annotations_only=True, selection=Selection(labels=BOTH)
+                    format="midog",
+                    to=to,
+                    annotations_only=True,
+                    preset="midogpp",
+                    selection=Selection(labels=BOTH),
                 ),
             )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ from converters.geometry import Box
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import KINDS, Annotation, AnnotationSet, ImageInfo
-from converters.reading import Problem, Reading, ReadOptions, number, stem
+from converters.reading import LARGEST, Problem, Reading, ReadOptions, number, stem
 from converters.rings import opened, upright_box
 from converters.rle import decode
 from converters.shapes import Pixels, Polygon, Ring
-from converters.writing import Note, needed_size
+from converters.writing import Note, Text, needed_size
 
 FILE = "annotations.json"
 
@@ -76,9 +77,14 @@ def read(src: Path, options: ReadOptions) -> AnnotationSet:
             reading.unreadable(None, path)
             continue
         sources = _images(content, path, reading, tiles)
+        file = str(path)
         for i, entry in enumerate(content.annotations):
+            where = f"annotations[{i}]"
+            if item := _plain_box(entry, sources, content.labels, file, where):
+                reading.add(item)
+                continue
             with reading.lenient():
-                keys = Keys.of(entry, str(path), f"annotations[{i}]")
+                keys = Keys.of(entry, file, where)
                 reading.add(_annotation(keys, sources, content.labels, reading))
     tiles.add_unlabelled(reading)
     return reading.finish(None)
@@ -203,6 +209,40 @@ def _image_facts(keys: Keys) -> dict[str, Any]:
     return facts
 
 
+def _plain_box(
+    entry: Any, sources: Mapping[str, str], labels: Mapping[str, str], file: str, where: str
+) -> Annotation | None:
+    """An annotation that is sound and only a box, as most are; None for any other.
+
+    It gives what :func:`_annotation` gives in a fifth of the time; what is unsound goes there, to
+    be told what is wrong.
+    """
+    try:
+        left, top, width, height = entry["bbox"]
+        source, label = sources[str(entry["image_id"])], labels[str(entry["category_id"])]
+        if not entry.keys() <= _PLAIN or entry.get("segmentation"):
+            return None
+        area = entry.get("area", 0)
+        if not {type(left), type(top), type(width), type(height), type(area)} <= _NUMBERS:
+            return None
+        if not (abs(left) < LARGEST and abs(top) < LARGEST and 0 <= area < LARGEST):
+            return None
+        if not (0 <= width < LARGEST and 0 <= height < LARGEST):
+            return None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    right, bottom = left + width, top + height
+    return Annotation(
+        source=source, label=label, x=(left + right) / 2, y=(top + bottom) / 2, kind="box",
+        file=file, where=where, box=(left, top, right, bottom),
+        area=area or (right - left) * (bottom - top),
+    )  # fmt: skip
+
+
+_PLAIN = {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"}
+_NUMBERS = {int, float}
+
+
 def _annotation(
     keys: Keys, sources: Mapping[str, str], labels: Mapping[str, str], reading: Reading
 ) -> Annotation:
@@ -304,7 +344,7 @@ def _ring(part: Any, file: str, where: str) -> Ring:
 # --- writing ----------------------------------------------------------------------------------
 
 
-def write(found: AnnotationSet, note: Note) -> Iterator[tuple[str, str]]:
+def write(found: AnnotationSet, note: Note) -> Iterator[tuple[str, Text]]:
     """One ``annotations.json`` with everything.
 
     Raises
@@ -319,19 +359,22 @@ def write(found: AnnotationSet, note: Note) -> Iterator[tuple[str, str]]:
             "counts as negative in COCO"
         )
     names = _file_names([image for image, _ in listed])
-    images: list[str] = []
-    annotations: list[str] = []
-    for image, items in listed:
-        size = needed_size(image, "COCO")
-        images.append(image_record(len(images) + 1, names[image.source], size, facts_of(image)))
-        for item in items:
-            if item.box:
-                record = annotation_record(
-                    len(annotations) + 1, len(images), item.label, item.box, size,
-                    area=None if item.kind == "box" else item.area, shape=item.shape,
-                    attributes=attributes_of(item),
-                )  # fmt: skip
-                annotations.append(record)
+    sizes = [needed_size(image, "COCO") for image, _ in listed]
+    images = (
+        image_record(number, names[image.source], size, facts_of(image))
+        for number, ((image, _), size) in enumerate(zip(listed, sizes, strict=True), 1)
+    )
+    numbers = count(1)
+    annotations = (
+        annotation_record(
+            next(numbers), image_id, item.label, item.box, size,
+            area=None if item.kind == "box" else item.area, shape=item.shape,
+            attributes=attributes_of(item),
+        )
+        for image_id, ((_, items), size) in enumerate(zip(listed, sizes, strict=True), 1)
+        for item in items
+        if item.box
+    )  # fmt: skip
     yield FILE, document(images, annotations, {item.label for item in found.annotations})
 
 

@@ -9,7 +9,7 @@ Source: COCO data format (cocodataset.org); pycocotools, which makes masks of ev
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from converters.geometry import Box, clip_ring
@@ -20,8 +20,11 @@ from converters.shapes import Pixels, Polygon, Ring, Shape
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def document(images: Iterable[str], annotations: Iterable[str], labels: Iterable[str]) -> str:
-    """The text of a COCO file, one image or annotation a line.
+def document(
+    images: Iterable[str], annotations: Iterable[str], labels: Iterable[str]
+) -> Iterator[str]:
+    """The text of a COCO file in pieces, one image or annotation a line: outlines are long, and
+    all of them at once would be most of the memory that a conversion takes.
 
     Parameters
     ----------
@@ -34,10 +37,16 @@ def document(images: Iterable[str], annotations: Iterable[str], labels: Iterable
     known = LABELS[: 2 if LABELS[1] in used else 1]
     categories = (_json({"id": i, "name": name}) for i, name in enumerate(known, 1))
     parts = {"images": images, "annotations": annotations, "categories": categories}
-    lists = (f'"{key}": [\n' + ",\n".join(lines) + "\n]" for key, lines in parts.items())
-    text = "{" + ",\n".join(lists) + "}\n"
-    # a lone surrogate is no UTF-8; `\udc80` is JSON's own way to write it
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    start = "{"
+    for key, lines in parts.items():
+        yield f'{start}"{key}": ['
+        separator = "\n"
+        for line in lines:
+            yield separator + line
+            separator = ",\n"
+        yield "\n]"
+        start = ",\n"
+    yield "}\n"
 
 
 def image_record(

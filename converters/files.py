@@ -77,9 +77,19 @@ def write_bytes(path: Path, data: bytes) -> None:
     write_with(path, lambda temporary: _write_all(temporary, data))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` with Unix line ends to ``path`` atomically."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write ``text``, whole or in pieces, as UTF-8 with Unix line ends to ``path`` atomically.
+
+    A lone surrogate, as JSON text may hold, is no UTF-8 and is written escaped.
+    """
+    pieces = (text,) if isinstance(text, str) else text
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb", buffering=1 << 20) as handle:
+            for piece in pieces:
+                handle.write(piece.encode("utf-8", "backslashreplace"))
+
+    write_with(path, write)
 
 
 def write_json(path: Path, value: object) -> None:

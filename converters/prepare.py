@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from converters.geometry import clip_box, square_um
 from converters.model import Annotation, AnnotationSet, Drop, ImageInfo
@@ -141,18 +142,21 @@ def _clamp(item: Annotation, image: ImageInfo) -> tuple[float, float]:
     return (min(max(item.x, 0.0), image.width), min(max(item.y, 0.0), image.height))
 
 
+_AROUND = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+
+
 def _merge_duplicates(found: AnnotationSet) -> AnnotationSet:
     """Keep the first of those within :data:`DUPLICATE_PX` of each other on one source."""
-    kept_at: dict[tuple[str, str, int, int], list[Annotation]] = defaultdict(list)
+    kept_at: dict[tuple[str, str], dict[tuple[int, int], list[Annotation]]] = defaultdict(dict)
 
     def twice(item: Annotation) -> tuple[str, str] | None:
+        here = kept_at[item.source, item.label]
         column, row = int(item.x // DUPLICATE_PX), int(item.y // DUPLICATE_PX)
-        for dx in (-1, 0, 1):
-            for dy in (-1, 0, 1):
-                for other in kept_at[item.source, item.label, column + dx, row + dy]:
-                    if (other.x - item.x) ** 2 + (other.y - item.y) ** 2 <= DUPLICATE_PX**2:
-                        return "duplicate", f"the same cell as {other.file}, {other.where}"
-        kept_at[item.source, item.label, column, row].append(item)
+        for dx, dy in _AROUND:
+            for other in here.get((column + dx, row + dy), ()):
+                if (other.x - item.x) ** 2 + (other.y - item.y) ** 2 <= DUPLICATE_PX**2:
+                    return "duplicate", f"the same cell as {Path(other.file).name}, {other.where}"
+        here.setdefault((column, row), []).append(item)
         return None
 
     return _filter(found, twice)
@@ -176,7 +180,8 @@ def _box(
             dropped.append(Drop(item.file, item.where, "no_extent", "no box inside the image"))
             continue
         clipped += inside != whole
-        boxed.append(replace(item, box=inside, shape=shape))
+        same = inside == item.box and shape is item.shape
+        boxed.append(item if same else replace(item, box=inside, shape=shape))
     return replace(found, annotations=boxed, dropped=dropped), clipped
 
 

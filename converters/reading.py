@@ -23,7 +23,8 @@ Size = tuple[int, int]
 """Width and height in px."""
 
 
-_LARGEST = 1e12  # px; no slide comes near, and its square is still exact enough to add
+LARGEST = 1e12
+"""px; no slide comes near, and its square is still exact enough to add."""
 
 
 def no_frame(scanner: str, case: str) -> Size | None:
@@ -519,7 +520,7 @@ def number(value: Any, file: Path | str, where: str) -> float:
     InputError
         Anything else: a word, NaN, infinity, true, null.
     """
-    if type(value) is float and -_LARGEST < value < _LARGEST:
+    if type(value) is float and -LARGEST < value < LARGEST:
         return value
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -531,6 +532,6 @@ def number(value: Any, file: Path | str, where: str) -> float:
         raise InputError(f"{value!r:.60} is not a number", file=file, where=where) from None
     if not math.isfinite(result):
         raise InputError(f"{value!s:.60} is not a finite number", file=file, where=where)
-    if abs(result) > _LARGEST:
+    if abs(result) > LARGEST:
         raise InputError(f"{value!s:.60} is too large", file=file, where=where)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from converters.errors import InputError
@@ -11,6 +11,9 @@ from converters.model import ImageInfo
 
 Note = Callable[[str], None]
 """Where a writer says what the user should know."""
+
+Text = str | Iterator[str]
+"""The text of a file, whole or in pieces."""
 
 COLOURS = {"mitosis": (220, 0, 0), "imposter": (0, 90, 200)}
 """Red, green and blue of the classes in tools that show colours."""

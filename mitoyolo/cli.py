@@ -197,9 +197,7 @@ def convert(
     ] = "error",
     include_unlabelled: Annotated[
         bool,
-        typer.Option(
-            "--include-unlabelled", help="Keep images that nobody annotated, never scored."
-        ),
+        typer.Option("--include-unlabelled", help="Keep images nobody annotated, never scored."),
     ] = False,
     bad: Annotated[
         str, typer.Option(help="What cannot be understood: stop, or drop (counted and listed).")

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ MANIFEST = "manifest.csv"
 ANNOTATIONS = "annotations.csv"
 DROPPED = "dropped.csv"
 AUGMENTED = "augmented.csv"
+CHECK = "check.png"
+"""The contact sheet of ``convert --check``, which says nothing of the data."""
 REPORT = "report.json"
 
 MANIFEST_COLUMNS = [
@@ -84,6 +87,11 @@ class Tile:
     scanner: str = ""
     tumour: str = ""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in px."""
+        return (self.width, self.height)
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -106,8 +114,8 @@ def yolo_text(item: Labelled) -> str:
     return rows(item.boxes, item.tile.width, item.tile.height)
 
 
-def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]) -> str:
-    """The tiles of one split as a COCO detection set with ids 1..n without gaps.
+def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]) -> Iterator[str]:
+    """The tiles of one split as a COCO detection set with ids 1..n without gaps, in pieces of text.
 
     Parameters
     ----------
@@ -117,18 +125,21 @@ def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]
     labels : sequence of str
         Classes in use.
     """
-    images: list[str] = []
-    annotations: list[str] = []
-    for item in items:
-        size = (item.tile.width, item.tile.height)
-        images.append(image_record(len(images) + 1, files[item.tile.name], size))
-        shapes = item.shapes or (None,) * len(item.boxes)
-        for (label, box), shape in zip(item.boxes, shapes, strict=True):
-            number = len(annotations) + 1
-            annotations.append(
-                annotation_record(number, len(images), LABELS[label], box, size, shape=shape)
-            )
-    return document(images, annotations, labels)
+
+    def annotations() -> Iterator[str]:
+        numbers = count(1)
+        for image_id, item in enumerate(items, 1):
+            shapes = item.shapes or (None,) * len(item.boxes)
+            for (label, box), shape in zip(item.boxes, shapes, strict=True):
+                yield annotation_record(
+                    next(numbers), image_id, LABELS[label], box, item.tile.size, shape=shape
+                )
+
+    images = (
+        image_record(image_id, files[item.tile.name], item.tile.size)
+        for image_id, item in enumerate(items, 1)
+    )
+    return document(images, annotations(), labels)
 
 
 def write_manifest(root: Path, tiles: Sequence[Tile]) -> None:
@@ -315,11 +326,11 @@ def open_dataset(path: Path) -> Dataset:
         )
     _check_block(block, index)
     tiles = _tiles(root)
-    labelled = {tile.name: tile for tile in tiles if tile.split != UNLABELLED}
+    labelled = [tile for tile in tiles if tile.split != UNLABELLED]
     others = [tile for tile in tiles if tile.split == UNLABELLED]
     if (root / AUGMENTED).exists():
-        others += _copies(root, labelled)
-    return Dataset(root, block, tuple(labelled.values()), tuple(_truths(root)), tuple(others))
+        others += _copies(root, {tile.name: tile for tile in labelled})
+    return Dataset(root, block, tuple(labelled), tuple(_truths(root)), tuple(others))
 
 
 def _copies(root: Path, tiles: dict[str, Tile]) -> list[Tile]:

@@ -21,10 +21,10 @@ from converters.errors import InputError
 from converters.files import write_csv, write_json
 from mitoyolo.convert import ConvertOptions, convert
 from mitoyolo.convert.augment import TRANSFORMS
-from mitoyolo.convert.check import PICTURE, check
+from mitoyolo.convert.check import check
 from mitoyolo.convert.check_coco import check_coco
 from mitoyolo.convert.check_files import find_pairs
-from mitoyolo.dataset import AUGMENTED_COLUMNS, UNLABELLED, open_dataset
+from mitoyolo.dataset import AUGMENTED_COLUMNS, CHECK, UNLABELLED, open_dataset
 from mitoyolo.images import RGB, read_rgb, write_rgb
 from mitoyolo.jobs import locked
 from mitoyolo.label_file import read_boxes
@@ -58,17 +58,17 @@ def test_a_good_folder_gains_a_picture_and_nothing_else(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before, of_data = tree(folder), open_dataset(folder).hash()
-    assert check(folder) == folder / PICTURE
+    assert check(folder) == folder / CHECK
     out, err = capfd.readouterr()
     assert out == ""
     lines = err.splitlines()
     assert lines[0].startswith("checking: 6 tiles")
     assert lines[1:] == ["checked: 6 tiles, 7 rows; Ultralytics and pycocotools read every one"]
     after = tree(folder)
-    picture = after.pop(PICTURE)
+    picture = after.pop(CHECK)
     assert after == before and open_dataset(folder).hash() == of_data
-    assert check(folder / "dataset.yaml", 0) == folder / PICTURE
-    assert (folder / PICTURE).read_bytes() == picture
+    assert check(folder / "dataset.yaml", 0) == folder / CHECK
+    assert (folder / CHECK).read_bytes() == picture
 
 
 def test_a_folder_of_one_split_passes(tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_a_folder_of_one_split_passes(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_box_has_no_picture(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "data", [Source("a", "train")])
-    (folder / PICTURE).write_bytes(b"old")
+    (folder / CHECK).write_bytes(b"old")
     assert check(folder) is None
-    assert not (folder / PICTURE).exists()
+    assert not (folder / CHECK).exists()
 
 
 def test_without_images_pycocotools_alone_is_asked(
@@ -92,7 +92,7 @@ def test_without_images_pycocotools_alone_is_asked(
     monkeypatch.delattr(MODULE, "_check_ultralytics")
     assert check(folder) is None
     assert "pycocotools reads every one; Ultralytics cannot be asked" in capsys.readouterr().err
-    assert not (folder / PICTURE).exists()
+    assert not (folder / CHECK).exists()
     coco("train", lambda c: c["annotations"].pop())(folder)
     with pytest.raises(InputError, match="annotations on a_32_0"):
         check(folder)
@@ -109,7 +109,7 @@ def test_what_is_no_tile_but_belongs_to_the_folder(
     (folder / "images" / ".DS_Store").write_bytes(b"left by macOS")
     before = files(folder)
     assert check(folder) is not None
-    assert files(folder) == before | {PICTURE}
+    assert files(folder) == before | {CHECK}
     assert "checked: 6 tiles, 2 copies, 1 unlabelled, 11 rows;" in capsys.readouterr().err
 
 
@@ -279,9 +279,9 @@ GOOD = "0 0.3125 0.3125 0.25 0.25"  # the cell at (20, 20) of a tile of 64 px, 1
     ],
 )  # fmt: skip
 def test_damage_is_one_line(folder: Path, spoil: Spoil, message: str) -> None:
-    (folder / PICTURE).write_bytes(b"of an earlier check")
+    (folder / CHECK).write_bytes(b"of an earlier check")
     spoil(folder)
-    before = files(folder) - {PICTURE}
+    before = files(folder) - {CHECK}
     with pytest.raises(InputError, match=message) as error:
         check(folder)
     assert str(error.value).endswith("with --overwrite") and "\n" not in str(error.value)
@@ -375,6 +375,10 @@ def test_ultralytics_reads_what_stands_there(tmp_path: Path) -> None:
     [
         (None, r"t\.png: Ultralytics finds no label file \(looked for .*labels/train/t\.txt\)"),
         ("0 1.2 0.5 0.1 0.1", r"t\.png: Ultralytics leaves it out \(non-normalized"),
+        (
+            "".join(f"0 {1.2 + i / 1000} 0.5 0.1 0.1\n" for i in range(30)),  # told in two lines
+            r"leaves it out \(non-normalized",
+        ),
         ("2 0.5 0.5 0.1 0.1", r"leaves it out \(Label class 2 exceeds"),
         ("0 0.5 0.5 0.1", r"leaves it out \(labels require 5 columns"),
         ("0 0.5 0.5 0.1 0.1\n0 0.5", r"leaves it out \("),
@@ -448,6 +452,11 @@ def test_a_speck_may_miss_every_pixel(folder: Path) -> None:
     item(1, segmentation=speck, area=4)(folder)
     with pytest.raises(InputError, match=r"annotations\[0\]: the segmentation holds no pixel"):
         check(folder)
+
+
+def test_a_ring_that_runs_twice_around_holds_no_pixel_for_pycocotools(folder: Path) -> None:
+    item(1, segmentation=[2 * [12, 12, 28, 12, 28, 28]], area=256)(folder)
+    assert check(folder)
 
 
 @pytest.mark.parametrize(
@@ -649,7 +658,8 @@ def test_a_box_larger_than_the_cell_is_drawn_on_its_rim(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "data", [source], mpp=(4.0, 4.0))
     drawn = contact_sheet([boxed(folder, "a_0_0", "mitosis", (10, 20, 50, 40))], "")
     cell = drawn[2 * LINE :, MARGIN:][:CELL, :CELL]
-    assert box_of(cell, RED) == (0, 0, CELL - 1, CELL - 1)
+    for rim in (cell[0], cell[-1], cell[:, 0], cell[:, -1]):
+        assert (rim == RED).all()
 
 
 def test_a_box_off_its_window_s_grid_is_drawn_where_it_is(tmp_path: Path) -> None:
@@ -666,6 +676,15 @@ def test_long_names_are_shortened_in_the_middle() -> None:
     short = _fitted("H03_00Aa" * 20 + "_x512_y0", 200)
     assert short.startswith("H03_00") and short.endswith("_x512_y0") and short.count("…") == 1
     assert 10 < len(short) < 50
+
+
+def test_a_caption_shows_how_a_long_name_ends(folder: Path) -> None:
+    item = boxed(folder, "a_0_0", "mitosis", (12, 12, 28, 28))
+    first, second = (
+        contact_sheet([replace(item, tile=replace(item.tile, name="A" * 100 + end))], "")
+        for end in "xy"
+    )
+    assert (first != second).any()
 
 
 def test_the_boxes_are_spread_over_splits_classes_and_sources(
@@ -704,6 +723,29 @@ def test_the_boxes_are_spread_over_splits_classes_and_sources(
     assert keys[-2:] == [("val", "mitosis", "v"), ("val", "imposter", "v")]
 
 
+def test_the_classes_share_the_picture_equally(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = tuple(Cell(4 + 6 * i, 8 + 6 * j, None, "imposter") for i in range(9) for j in range(4))
+    folder = write_dataset(
+        tmp_path / "data",
+        [
+            Source("crowd", "train", crowd, width=64),
+            *(Source(f"s{i}", "train", (Cell(20, 20),), width=64) for i in range(30)),
+        ],
+        labels=BOTH,
+    )
+    shown: list[str] = []
+
+    def draw(items: list[Boxed], heading: str) -> RGB:
+        shown.extend(item.label for item in items)
+        return np.zeros((1, 1, 3), np.uint8)
+
+    monkeypatch.setattr(MODULE, "contact_sheet", draw)
+    check(folder)
+    assert shown == ["mitosis"] * 24 + ["imposter"] * 24
+
+
 # --- together with the commands ---------------------------------------------------------------
 
 
@@ -713,7 +755,7 @@ def test_the_picture_does_not_disturb_convert(atypia: Path, tmp_path: Path) -> N
     written = tree(out)
     assert check(out)
     convert(atypia, out, options)  # finished already
-    assert (out / PICTURE).exists()
+    assert (out / CHECK).exists()
     convert(atypia, out, options, overwrite=True)
     assert tree(out) == written
 

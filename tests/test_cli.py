@@ -96,6 +96,14 @@ def test_an_error_of_our_own_is_one_line_too(cli: Cli, monkeypatch: pytest.Monke
         cli("formats", "--debug")
 
 
+def test_a_name_in_an_error_does_not_steer_the_terminal(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "\x1b[31mred\u202e\udcff"
+    folder.mkdir()
+    result = cli("convert", folder, tmp_path / "out", "--from", "dsa")
+    assert result.code == 1 and result.error.isprintable()
+    assert r"\x1b[31mred\u202e\udcff: no .json" in result.error
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -390,3 +390,20 @@ def test_another_format_in_source_pixels(to: str, midog: Path, tmp_path: Path, c
     assert "finished already" in cli(*call).err
     refused = cli(*call[:-2], "--labels", "mitosis")
     assert refused.code == 1 and "with another labels" in refused.error
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (".png.png", "the name '.png' begins with a dot, and such files are hidden"),
+        ("\ud800.png", r"the name '\ud800' holds unprintable or non-UTF-8 characters"),
+        ("a\x1b[31m.png", r"the name 'a\x1b[31m' holds unprintable"),
+    ],
+)
+def test_a_name_that_no_file_should_have(tmp_path: Path, cli: Cli, name: str, message: str) -> None:
+    found = {"images": [{"id": 1, "file_name": name, "width": 64, "height": 48}]}
+    (tmp_path / "a.json").write_text(json.dumps(found | {"annotations": []}))
+    call = ("convert", tmp_path / "a.json", tmp_path / "out", "--from", "coco", "--mpp", 0.25)
+    result = cli(*call, "--annotations-only")
+    assert result.code == 1 and message in result.error
+    assert not (tmp_path / "out").exists()

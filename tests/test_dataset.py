@@ -52,7 +52,7 @@ def test_coco_ids_have_no_gaps() -> None:
         Labelled(TILE, ()),
         Labelled(TILE, ((0, (5, 5, 6, 7)),)),
     ]
-    result = json.loads(coco(items, {"a_x0_y0": "a_x0_y0.png"}, ["mitosis", "imposter"]))
+    result = json.loads("".join(coco(items, {"a_x0_y0": "a_x0_y0.png"}, ["mitosis", "imposter"])))
     assert [image["id"] for image in result["images"]] == [1, 2, 3]
     assert [item["id"] for item in result["annotations"]] == [1, 2, 3]
     assert [item["image_id"] for item in result["annotations"]] == [1, 1, 3]
@@ -63,14 +63,16 @@ def test_coco_ids_have_no_gaps() -> None:
         "id": 1, "file_name": "a_x0_y0.png", "width": 200, "height": 100,
     }  # fmt: skip
     assert result["categories"] == [{"id": 1, "name": "mitosis"}, {"id": 2, "name": "imposter"}]
-    alone = json.loads(coco(items[1:2], {"a_x0_y0": "a.png"}, ["mitosis"]))
+    alone = json.loads("".join(coco(items[1:2], {"a_x0_y0": "a.png"}, ["mitosis"])))
     assert alone["categories"] == [{"id": 1, "name": "mitosis"}]
 
 
 def test_coco_holds_the_shape_cut_at_the_tile() -> None:
     inside, cut = Ellipse(50, 50, 20, 10), Ellipse(0, 50, 20, 10)
     boxes = ((0, inside.box), (0, (0, 45, 10, 55)))
-    found = json.loads(coco([Labelled(TILE, boxes, (inside, cut))], {"a_x0_y0": "a"}, ["mitosis"]))
+    found = json.loads(
+        "".join(coco([Labelled(TILE, boxes, (inside, cut))], {"a_x0_y0": "a"}, ["mitosis"]))
+    )
     first, second = found["annotations"]
     assert first["area"] == pytest.approx(50 * math.pi)
     assert second["area"] == pytest.approx(25 * math.pi, rel=0.01)

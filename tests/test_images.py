@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
 
 import cv2
@@ -109,6 +110,26 @@ def test_no_image(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.png: (cannot be read|not a readable image)"):
         read_rgb(path)
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.png", "a.tif"])
+def test_a_header_that_says_more_pixels_than_the_file_can_hold(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    true, false = (160).to_bytes(4, "little"), (16_000_000).to_bytes(4, "little")
+    data = encoded(name)
+    if name == "a.png":
+        header = data[12:29].replace(true[::-1], false[::-1], 1)
+        data = data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
+    else:
+        data = data.replace(true, false, 1)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"16000000 x 120 px, it says, which \d+ bytes cannot"):
+        read_rgb(path)
+
+
+def test_a_large_picture_of_one_colour_is_no_lie(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "a.png", np.full((3000, 4000, 3), 240, np.uint8))
+    assert read_rgb(tmp_path / "a.png").shape == (3000, 4000, 3)
 
 
 @pytest.mark.parametrize(("suffix", "loss"), [(".png", 0), (".jpg", 2)])

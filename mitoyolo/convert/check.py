@@ -15,13 +15,12 @@ from converters.errors import InputError
 from converters.model import LABELS, SPLITS
 from mitoyolo.convert.check_coco import check_coco
 from mitoyolo.convert.check_files import Pair, find_pairs, has_images, unlabelled
-from mitoyolo.dataset import INDEX, Dataset, open_dataset
+from mitoyolo.dataset import CHECK, INDEX, Dataset, open_dataset
 from mitoyolo.images import write_rgb
 from mitoyolo.jobs import locked
 from mitoyolo.progress import note, track
 from mitoyolo.report.contact import CELL_UM, Boxed, contact_sheet
 
-PICTURE = "check.png"
 SHOWN = 48
 """Boxes on the contact sheet."""
 
@@ -57,7 +56,7 @@ def check(out: Path, seed: int = 0) -> Path | None:
         The first thing that is wrong, by file and row.
     """
     dataset = open_dataset(out)
-    picture = dataset.root / PICTURE
+    picture = dataset.root / CHECK
     with locked(dataset.root), _advised(dataset):
         picture.unlink(missing_ok=True)  # an old one must not stand beside other boxes
         pairs = find_pairs(dataset)

@@ -20,9 +20,7 @@ from converters.files import read_json
 from converters.geometry import Box
 from converters.keys import Keys
 from converters.model import LABELS
-from converters.raster import runs_of
 from converters.rle import decode
-from converters.shapes import Polygon
 from mitoyolo.convert.check_files import Pair
 
 AGREE_PX = 1e-3
@@ -182,7 +180,7 @@ def _check_outline(coco: COCO, item: Keys) -> None:
         area, inside = (int(runs.area(part)) for part in (mask, runs.merge([mask, box], True)))
     except Exception as error:
         raise _unread("the segmentation", error, item.file, item.where) from None
-    if area == 0 and item.number("area") >= SPECK_PX2 and _has_pixels(outline, width, height):
+    if area == 0 and item.number("area") >= SPECK_PX2 and not _runs_twice(outline):
         raise InputError("the segmentation holds no pixel", file=item.file, where=item.where)
     if 2 * inside < area:
         raise InputError(
@@ -192,12 +190,10 @@ def _check_outline(coco: COCO, item: Keys) -> None:
         )
 
 
-def _has_pixels(outline: Any, width: int, height: int) -> bool:
-    """Whether our own drawing of polygons finds a pixel; a ring that runs twice around cancels."""
-    if not isinstance(outline, list):
-        return True
-    rings = tuple(tuple(zip(ring[::2], ring[1::2], strict=True)) for ring in outline)
-    return len(runs_of(Polygon(rings), width, height)) > 0
+def _runs_twice(outline: list[list[float]]) -> bool:
+    """Whether a ring runs twice around: pycocotools takes it for two rings, which cancel."""
+    rings = [list(zip(ring[::2], ring[1::2], strict=True)) for ring in outline]
+    return any(2 * len(set(ring)) <= len(ring) for ring in rings)
 
 
 def _grown(bbox: list[float]) -> list[float]:

@@ -13,6 +13,7 @@ from converters.prepare import Selection
 from converters.presets import Preset, load_preset
 from converters.registry import FORMATS, SPECIAL
 from mitoyolo.convert.augment import AUGMENTATIONS
+from mitoyolo.dataset import CHECK
 from mitoyolo.jobs import fingerprint
 from mitoyolo.tiles import DEFAULT_OVERLAP
 
@@ -162,7 +163,7 @@ def arguments(
 
 
 def _files(root: Path) -> list[Path]:
-    return [root] if root.is_file() else all_files(root)
+    return [root] if root.is_file() else [path for path in all_files(root) if path.name != CHECK]
 
 
 def _plain(value: Any) -> Any:

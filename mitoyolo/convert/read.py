@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from converters.errors import InputError, OptionError
@@ -65,7 +66,7 @@ def read_source(
             + "".join(f", {n} {reason}" for reason, n in sorted(reasons.items())),
             file=src,
         )
-    return _relative(found, [src if src.is_dir() else src.parent, options.images])
+    return found
 
 
 def warn_spread(images: list[ImageInfo], note: Callable[[str], None]) -> None:
@@ -112,8 +113,14 @@ def _check_names(images: list[ImageInfo]) -> None:
         if not source.isprintable():
             raise InputError(
                 f"the name {source!a:.80} holds unprintable or non-UTF-8 characters",
-                file=os.fsencode(path).decode("utf-8", "replace"),
+                file=path,
                 fix="rename the file",
+            )
+        if image.file_stem.startswith("."):
+            raise InputError(
+                f"the name {source!r:.60} begins with a dot, and such files are hidden",
+                file=path,
+                fix="give it another name",
             )
         if len(source.encode()) > _LONGEST_NAME:
             raise InputError(
@@ -140,19 +147,20 @@ def _unreadable(images: list[ImageInfo]) -> dict[str, Problem]:
         return {image.source: why for image, why in zip(images, checked, strict=True) if why}
 
 
-def _relative(found: AnnotationSet, roots: Sequence[Path | None]) -> AnnotationSet:
-    """With files named relative to the folder they lie in: the same input gives the same bytes
-    wherever it is and however its folder was spelled."""
+def relative(found: AnnotationSet, src: Path, images: Path | None) -> AnnotationSet:
+    """With what was dropped or left out named relative to the folder it lies in: the same input
+    gives the same bytes wherever it is and however its folder was spelled."""
+    roots = [root for root in (src if src.is_dir() else src.parent, images) if root]
 
+    @cache
     def name(file: str) -> str:
-        for root in filter(None, roots):
+        for root in roots:
             if Path(file).is_relative_to(root):
                 return Path(file).relative_to(root).as_posix()
         return file
 
     return replace(
         found,
-        annotations=[replace(item, file=name(item.file)) for item in found.annotations],
         dropped=[replace(item, file=name(item.file)) for item in found.dropped],
         left_out=[replace(item, file=name(item.file)) for item in found.left_out],
     )

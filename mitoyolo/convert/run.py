@@ -19,7 +19,7 @@ from mitoyolo import __version__
 from mitoyolo.convert.documents import write_documents
 from mitoyolo.convert.options import ConvertOptions, arguments, format_and_preset, with_preset
 from mitoyolo.convert.plan import make_plan
-from mitoyolo.convert.read import read_source, warn_spread
+from mitoyolo.convert.read import read_source, relative, warn_spread
 from mitoyolo.convert.report import write_tables
 from mitoyolo.convert.write import image_files, write_images, write_labels, write_masks
 from mitoyolo.dataset import INDEX, REPORT, write_index
@@ -66,6 +66,7 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
         needed=options.to == "yolo",  # else only points need it, to become squares
     )
     kept, clipped = prepare(found, options.selection)
+    kept = relative(kept, src, options.images)
     if options.to == "yolo" and not options.at_mpp:
         warn_spread(kept.images, notes.append)
     if options.to == "yolo":  # planned before the first byte: what it refuses leaves no folder

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from converters.errors import InputError
 from converters.files import read_json
 from converters.images import IMAGE_SUFFIXES, all_files
-from mitoyolo.dataset import INDEX, MANIFEST, Dataset, open_dataset
+from mitoyolo.dataset import CHECK, INDEX, MANIFEST, Dataset, open_dataset
 from mitoyolo.jobs import RUN_FILE
 
 SUMMARY = "summary.json"
@@ -20,7 +20,7 @@ SLIDE_TABLE = "tiles.csv"
 ALONG = (".csv", ".json", ".txt", ".xml", ".geojson", ".yaml", ".yml", ".md", ".html")
 """Suffixes of labels and tables, which are copied. Caches of pixels are not: they would be old."""
 
-_OWN = (INDEX, SUMMARY, RUN_FILE, PASSED)
+_OWN = (INDEX, SUMMARY, RUN_FILE, PASSED, CHECK)
 
 
 @dataclass(frozen=True, slots=True)

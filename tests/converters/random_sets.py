@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from converters.files import write_text
 from converters.geometry import Box, clip_box
 from converters.model import LABELS, Annotation, AnnotationSet, ImageInfo
 from converters.reading import ReadOptions
@@ -93,8 +94,7 @@ def written_and_read(
     with tempfile.TemporaryDirectory() as folder:
         for name, text in write(found, say):
             path = Path(folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text.encode())
+            write_text(path, text)
         back = read(Path(folder), ReadOptions(**{"annotations_only": True, **options}))
     assert not back.dropped and not back.left_out
     return back

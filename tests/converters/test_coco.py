@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from converters import coco, yolo
 from converters.errors import InputError
 from converters.model import Annotation, AnnotationSet, ImageInfo
 from converters.reading import ReadOptions
+from converters.registry import get_reader
 from converters.rle import from_text, to_text
 from converters.shapes import Ellipse, Pixels, Polygon
 
@@ -434,7 +436,8 @@ def item(shape: Any = None, **more: Any) -> Annotation:
 
 def written(*items: Annotation, images: list[ImageInfo] | None = None) -> dict[str, Any]:
     found = AnnotationSet(images=images or [image()], annotations=list(items))
-    [(name, text)] = coco.write(found, say)
+    [(name, pieces)] = coco.write(found, say)
+    text = "".join(pieces)
     assert name == "annotations.json"
     content = json.loads(text)
     assert isinstance(content, dict)
@@ -478,7 +481,8 @@ def test_a_box_has_the_area_of_what_is_left_of_it() -> None:
 
 def test_one_entry_a_line() -> None:
     found = AnnotationSet(images=[image()], annotations=[item(), item()])
-    [(_, text)] = coco.write(found, say)
+    [(_, pieces)] = coco.write(found, say)
+    text = "".join(pieces)
     assert text.endswith("}\n") and text.count("\n") == 10
 
 
@@ -555,7 +559,8 @@ def test_an_image_that_nobody_annotated_is_not_listed() -> None:
     images = [image("u", labelled=False), image()]
     notes: list[str] = []
     found = AnnotationSet(images=images, annotations=[item()])
-    [(_, text)] = coco.write(found, notes.append)
+    [(_, pieces)] = coco.write(found, notes.append)
+    text = "".join(pieces)
     assert [entry["file_name"] for entry in json.loads(text)["images"]] == ["a"]
     assert json.loads(text)["annotations"][0]["image_id"] == 1
     assert len(notes) == 1 and notes[0].startswith("1 images that nobody annotated are left out")
@@ -585,8 +590,11 @@ def test_file_names_tell_images_apart() -> None:
 
 def test_a_lone_surrogate_is_escaped() -> None:
     found = AnnotationSet(images=[image("a\udc80")], annotations=[])
-    [(_, text)] = coco.write(found, say)
-    assert json.loads(text.encode())["images"][0]["file_name"] == "a\udc80"
+    [(_, pieces)] = coco.write(found, say)
+    text = "".join(pieces)
+    assert (
+        json.loads(text.encode("utf-8", "backslashreplace"))["images"][0]["file_name"] == "a\udc80"
+    )
 
 
 # --- there and back ---------------------------------------------------------------------------
@@ -621,7 +629,8 @@ def test_written_and_read(found: AnnotationSet) -> None:
 def test_pycocotools_reads_what_is_written(
     tmp_path_factory: pytest.TempPathFactory, found: AnnotationSet
 ) -> None:
-    [(_, text)] = coco.write(found, say)
+    [(_, pieces)] = coco.write(found, say)
+    text = "".join(pieces)
     file = tmp_path_factory.mktemp("coco") / "annotations.json"
     file.write_text(text, encoding="utf-8")
     theirs = loaded(file)
@@ -652,3 +661,51 @@ def test_coco_and_yolo_agree(found: AnnotationSet) -> None:
         for a, b in zip(items_a, items_b, strict=True):
             assert a.label == b.label
             assert a.box == pytest.approx(b.box, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"bbox": [1, 2, 3.5, 4]},
+        {"area": 0},
+        {"area": 7},
+        {"area": None},
+        {"area": -1},
+        {"area": True},
+        {"segmentation": None},
+        {"segmentation": [[1, 2, 8, 2, 8, 9]]},
+        {"score": 0.5},
+        {"image_id": 1.0},
+        {"category_id": "2"},
+        {"bbox": [0.1, 0.2, 0.3, 0]},
+        {"bbox": [1e13, 2, 3, 4]},
+        {"bbox": [float("nan"), 2, 3, 4]},
+        {"bbox": [1, 2, float("inf"), 4]},
+        {"bbox": [1, 2, -3, 4]},
+        {"bbox": [1, 2, True, 4]},
+        {"bbox": [1, 2, 3]},
+        {"bbox": "1234"},
+        {"bbox": {"a": 1, "b": 2, "c": 3, "d": 4}},
+        {"image_id": [1]},
+        {"image_id": 9},
+    ],
+)
+def test_the_short_way_for_plain_boxes_reads_what_the_long_way_reads(
+    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "c.json", document({**entry(), **change}))
+    options = ReadOptions(annotations_only=True, bad="drop")
+    short = coco.read(file, options)
+    calls: list[object] = []
+    monkeypatch.setattr(coco, "_plain_box", lambda *given: calls.append(given))
+    assert coco.read(file, options) == short and len(calls) == 1
+
+
+def test_the_collector_is_as_it_was(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.json", document(entry()))
+    for name, works in (("coco", True), ("via", False)):
+        reader = get_reader(name)
+        with nullcontext() if works else pytest.raises(InputError):
+            reader(file, ReadOptions(annotations_only=True))
+        assert gc.isenabled()

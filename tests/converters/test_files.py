@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import zlib
 from collections.abc import Iterator
 from encodings.aliases import aliases
 from pathlib import Path
@@ -25,7 +26,7 @@ from converters.files import (
     write_text,
     write_with,
 )
-from converters.images import find_files, image_size
+from converters.images import find_files, image_size, is_turned
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -286,3 +287,23 @@ def test_xml_of_any_depth_and_width(tmp_path: Path) -> None:
     assert len(wide.attrib["x"]) == 20_000_000
     many = " ".join(f'x{i}="{i}"' for i in range(50_000))
     assert len(read_xml(xml(tmp_path / "many.xml", f"<a {many}/>")).attrib) == 50_000
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_turned_png_is_found_without_its_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: bool, turn: int
+) -> None:
+    exif = b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0" + bytes([turn]) + bytes(6)
+    chunk = b"eXIf" + exif
+    chunk = len(exif).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    path = picture(tmp_path / "a.png")
+    data = path.read_bytes()
+    at = len(data) - 12 if behind else 33  # before the last chunk, or after the first
+    path.write_bytes(data[:at] + chunk + data[at:])
+
+    def load(image: object) -> None:
+        raise AssertionError("the pixels were decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    assert is_turned(path) == (turn == 6)

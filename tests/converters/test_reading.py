@@ -9,6 +9,7 @@ import pytest
 from conftest import picture
 
 from converters.errors import InputError
+from converters.images import image_size
 from converters.model import AnnotationSet
 from converters.reading import Reading, ReadOptions, number, stem
 from converters.shapes import Ellipse
@@ -180,3 +181,20 @@ def test_stem() -> None:
     assert [stem(name) for name in ("a.png", "a.b", "a.b.SVS", ".png", "a")] == [
         "a", "a.b", "a.b", ".png", "a",
     ]  # fmt: skip
+
+
+def test_the_size_in_a_png_header(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", 70, 50)
+    assert image_size(path) == (70, 50)
+    whole = path.read_bytes()
+    for damaged in (
+        whole[:20] + b"\xff" + whole[21:],  # the height, against its checksum
+        whole[:24],
+        b"\x89PNG\r\n\x1a\n",
+        b"",
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="not a readable image"):
+            image_size(path)
+    picture(tmp_path / "b.jpg", 70, 50).rename(path)  # named wrongly, and readable
+    assert image_size(path) == (70, 50)
