@@ -146,7 +146,9 @@ def _names(key: TileKey | None, path: Path, root: Path, name: str) -> tuple[str,
     """Source name and case of a tile, or of an image that is not named by its place but called
     ``name``, with its folders: :func:`~converters.reading.shorten` takes them off where it can."""
     source = f"{key.slide or ''}x{key.x}y{key.y}" if key else name
-    return source, (key and key.slide) or slide_of(path, root) or _name(root)
+    # tiles lie in their slide's folder; any other image says nothing of a slide
+    alone = _name(root) if key else name
+    return source, (key and key.slide) or slide_of(path, root) or alone
 
 
 def read(src: Path, options: ReadOptions) -> AnnotationSet:

@@ -13,7 +13,7 @@ from typing import Any
 
 from converters.errors import InputError
 from converters.files import read_rows, read_text
-from converters.reading import Problem, Reading, ReadOptions, number
+from converters.reading import Problem, Reading, ReadOptions, checked_size, number
 
 MANIFEST = "manifest.csv"
 AUGMENTED = "augmented.csv"
@@ -99,10 +99,11 @@ def _facts(file: Path) -> dict[str, dict[str, Any]]:
             raise InputError(
                 "µm/px and size must be above 0, the size whole", file=file, where=where
             )
+        size = checked_size((int(size[0]), int(size[1])), file, where)
         if row["tile"] in facts:
             raise InputError(f"two tiles {row['tile']!r:.60}", file=file, where=where)
         facts[row["tile"]] = {
-            "size": (int(size[0]), int(size[1])), "case": row["case"], "mpp": mpp,
+            "size": size, "case": row["case"], "mpp": mpp,
             "scanner": row.get("scanner", ""), "tumour": row.get("tumour", ""),
             "labelled": row["split"] != _UNLABELLED,
         }  # fmt: skip

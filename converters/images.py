@@ -6,7 +6,8 @@ import logging
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,28 +45,43 @@ def find_files(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     OSError
         A folder may not be listed: its files would be missing silently.
     """
-    yield from (path for path in all_files(root) if path.suffix.lower() in suffixes)
+
+    def wanted(name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in suffixes  # noqa: PTH122 - a name, no path
+
+    yield from _below(root, wanted)
 
 
 def all_files(root: Path) -> list[Path]:
     """As :func:`find_files`, of any suffix."""
-    files = (path for path in _walk(root) if path.is_file())
-    return sorted(files, key=lambda path: path.parts)
+    return _below(root, lambda name: True)
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:
-        raise error
-
+def _below(root: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """Files below ``root`` whose names are ``wanted``, in the order of their parts; names stay text
+    until the end, since there may be very many."""
     seen: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(root, onerror=stop, followlinks=True):
-        state = Path(folder).stat()
+    found: list[str] = []
+    waiting = [str(root)]
+    while waiting:
+        folder = waiting.pop()
+        state = os.stat(folder)  # noqa: PTH116
         if (state.st_dev, state.st_ino) in seen:
-            folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
+        inner = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                with suppress(OSError):  # a link to itself is neither
+                    if entry.is_dir():
+                        inner.append(entry.path)
+                    elif wanted(entry.name) and entry.is_file():
+                        found.append(entry.path)
+        waiting += sorted(inner, reverse=True)  # the first is next: of two links to one folder
+    found.sort(key=lambda path: path.split(os.sep))  # noqa: PTH206
+    return list(map(Path, found))
 
 
 def open_image(file: Path | BinaryIO) -> Image.Image:
@@ -81,20 +97,42 @@ def image_size(path: Path) -> tuple[int, int]:
     InputError
         The file is not an image or its header is damaged.
     """
+    problem = "damaged, or not an image"
     try:
         if path.suffix.lower() in SLIDE_SUFFIXES:
             with open_slide(path) as slide:
                 return slide.dimensions
-        if path.suffix.lower() == ".png" and (size := _png_size(path)):
+        size = _header_size(path)
+        if not (problem := header_lies(size, lambda: path.stat().st_size)):
             return size
-        with open_image(path) as image:
-            return image.size
     except Exception:  # Pillow raises many kinds for damaged files
-        raise InputError(
-            "not a readable image (damaged, or not an image)",
-            file=path,
-            fix="export or download it again",
-        ) from None
+        pass
+    raise InputError(
+        f"not a readable image ({problem})", file=path, fix="export or download it again"
+    )
+
+
+_HELD = 30_000_000
+"""Bytes of pixels that any computer holds."""
+
+_DENSEST = 3_000
+"""Bytes of pixels that a byte of a file can stand for: three times what deflate reaches."""
+
+
+def header_lies(size: tuple[int, int], length: Callable[[], int]) -> str:
+    """What is wrong with a width and height of far more pixels than a file of ``length()`` bytes
+    can hold, whose memory nobody should ask for; empty where nothing is."""
+    pixels = 3 * size[0] * size[1]
+    if pixels <= _HELD or pixels <= _DENSEST * length():
+        return ""
+    return f"its header says {size[0]} x {size[1]} px, which {length()} bytes cannot hold"
+
+
+def _header_size(path: Path) -> tuple[int, int]:
+    if path.suffix.lower() == ".png" and (size := _png_size(path)):
+        return size
+    with open_image(path) as image:
+        return image.size
 
 
 def _png_size(path: Path) -> tuple[int, int] | None:

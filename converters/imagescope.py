@@ -181,6 +181,7 @@ _KINDS = {"0": "polygon", "1": "rectangle", "2": "ellipse"}
 def _dig(holes: list[_Region], regions: list[_Region], reading: Reading) -> None:
     """Give each negative region to the smallest polygon around it, or count it."""
     polygons = [(region.shape, region) for region in regions if isinstance(region.shape, Polygon)]
+    polygons.sort(key=lambda item: item[0].area)
     boxes = np.array([polygon.box for polygon, _ in polygons]).reshape(-1, 4)
     for hole in holes:
         if hole.shape is None:
@@ -190,9 +191,9 @@ def _dig(holes: list[_Region], regions: list[_Region], reading: Reading) -> None
         meets = (boxes[:, :2] <= (right, bottom)).all(axis=1)
         meets &= (boxes[:, 2:] >= (left, top)).all(axis=1)
         near = [polygons[i] for i in np.flatnonzero(meets)]
-        around = [item for item in near if _surrounds(item[0].rings[0], ring)]
+        around = next((item[1] for item in near if _surrounds(item[0].rings[0], ring)), None)
         if around:
-            min(around, key=lambda item: item[0].area)[1].holes.append(ring)
+            around.holes.append(ring)
         else:
             detail = "a negative region (a hole) that lies in no polygon of its layer"
             reading.drop("shape", detail, file=hole.facts["file"], where=hole.facts["where"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from converters.errors import InputError
 from converters.geometry import Point
-from converters.reading import number
+from converters.reading import checked_size, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Keys:
         values = [self.optional(key) for key in (width, height)]
         if any(value is None or value < 1 for value in values):
             return None
-        return (self.whole(width), self.whole(height))
+        return checked_size((self.whole(width), self.whole(height)), self.file, self.where)
 
     def array(self, key: str) -> list[Any]:
         """A list, which may be empty."""

@@ -98,7 +98,8 @@ def read(src: Path, options: ReadOptions) -> AnnotationSet:
     src : Path
         A JSON, or a folder of them at any depth: data sets, and predictions named by their image.
     options : ReadOptions
-        ``mpp`` is what turns the predictions' millimetres into px, where the image does not tell.
+        ``mpp`` is what turns the predictions' millimetres into px, or the image's own, or
+        ``preset_mpp``.
         Images without any annotation are unlabelled, not negative: left out and counted, unless
         ``include_unlabelled`` or ``unlabelled="background"``.
 
@@ -285,14 +286,16 @@ def _read_points(document: Keys, path: Path, call: _Call) -> None:
 
 
 def _mpp(source: str, path: Path, reading: Reading) -> Mpp:
-    """µm/px of an image, by the option or its own tags."""
-    image = reading.path(source)
-    mpp = reading.options.mpp or (image and image_mpp(image))
+    """µm/px of an image, by the option, its own tags or the preset."""
+    image, case = reading.path(source), source.rpartition("/")[2]
+    mpp = (
+        reading.options.mpp or (image and image_mpp(image)) or reading.options.preset_mpp("", case)
+    )
     if not mpp:
         raise MissingMppError(
             "points in millimetres, and no µm/px is known of their image",
             file=path,
-            fix="state it by --mpp F (µm per pixel), for example --mpp 0.25",
+            fix="state it by --mpp F (µm per pixel), for example --mpp 0.25, or name a --preset",
         )
     return mpp
 

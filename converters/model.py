@@ -74,9 +74,9 @@ class ImageInfo:
         return self.path.name if self.path else self.named or self.file_stem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # frozen, it would take three times as long to make
 class Annotation:
-    """One annotated cell.
+    """One annotated cell; nothing changes it once it is made.
 
     Attributes
     ----------

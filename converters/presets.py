@@ -13,7 +13,7 @@ from converters.errors import InputError, OptionError
 from converters.files import read_text
 from converters.keys import Keys
 from converters.model import SPLITS
-from converters.reading import number
+from converters.reading import LARGEST_SIDE, number
 
 _HERE = Path(__file__).resolve().parent
 _FOLDERS = (_HERE / "data_yaml", _HERE.parent / "data_yaml")  # installed wheel, checkout
@@ -88,6 +88,11 @@ class Preset:
         """Size of the frames of a scanner or case in px, None where unknown."""
         found = self.scanner(name, case)
         return found.frame if found else None
+
+    def mpp(self, name: str, case: str) -> Mpp | None:
+        """µm/px of a scanner or case, None where unknown."""
+        found = self.scanner(name, case)
+        return found.mpp if found else None
 
 
 def preset_folder() -> Path:
@@ -248,7 +253,7 @@ def _pair(value: Any) -> list[Any]:
 
 
 def _is_size(value: Any) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value <= LARGEST_SIDE
 
 
 def _span(item: Any) -> tuple[str, str] | None:

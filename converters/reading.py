@@ -32,6 +32,11 @@ def no_frame(scanner: str, case: str) -> Size | None:
     return None
 
 
+def no_mpp(scanner: str, case: str) -> tuple[float, float] | None:
+    """Nothing is known of µm/px."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
     """How to read.
@@ -57,6 +62,8 @@ class ReadOptions:
         The first pixel of the file is number 1.
     mpp : (float, float) or None
         µm per pixel as the user states it, for files in millimetres; None: the image's own.
+    preset_mpp : callable
+        Scanner and case -> µm per pixel, or None: what the preset knows, where the image does not.
     """
 
     images: Path | None = None
@@ -68,6 +75,7 @@ class ReadOptions:
     columns: tuple[str, ...] = ()
     one_based: bool = False
     mpp: tuple[float, float] | None = None
+    preset_mpp: Callable[[str, str], tuple[float, float] | None] = no_mpp
 
 
 class Reading:
@@ -510,6 +518,27 @@ def size_of(path: Path, source: str, problems: dict[str, Problem], options: Read
             raise
         problems[source] = Problem("unreadable_image", error.what)
         return (0, 0)
+
+
+LARGEST_SIDE, LARGEST_AREA = 1_000_000, 200_000_000_000
+"""px and px²: a whole glass slide at 0.1 µm/px."""
+
+
+def checked_size(size: Size, file: Path | str, where: str) -> Size:
+    """A size as a file states it, which must be that of an image: others would be cut for ever.
+
+    Raises
+    ------
+    InputError
+        It is larger than any slide.
+    """
+    if max(size) > LARGEST_SIDE or size[0] * size[1] > LARGEST_AREA:
+        raise InputError(
+            f"an image of {size[0]} x {size[1]} px would be larger than any slide",
+            file=file,
+            where=where,
+        )
+    return size
 
 
 def number(value: Any, file: Path | str, where: str) -> float:

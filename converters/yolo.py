@@ -304,8 +304,9 @@ def rows(objects: Iterable[Object], width: int, height: int) -> str:
     """
     return "".join(
         [
-            f"{label} {(left + right) / 2 / width:.10f} {(top + bottom) / 2 / height:.10f}"
-            f" {(right - left) / width:.10f} {(bottom - top) / height:.10f}\n"
+            "%d %.10f %.10f %.10f %.10f\n"  # noqa: UP031 - two thirds of an f-string's time
+            % (label, (left + right) / 2 / width, (top + bottom) / 2 / height,
+               (right - left) / width, (bottom - top) / height)
             for label, (left, top, right, bottom) in objects
         ]
-    )
+    )  # fmt: skip

@@ -27,6 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+SHARES = "0.8,0.1,0.1"
+"""Of train, val and test, where the call says nothing."""
+
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes on stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Overwrite = Annotated[
@@ -187,7 +190,7 @@ def convert(
     ] = False,
     split: Annotated[
         str, typer.Option(help="Shares of train, val and test, or official (the preset's).")
-    ] = "0.8,0.1,0.1",
+    ] = SHARES,
     split_file: Annotated[
         Path | None, typer.Option(help="CSV `case,split` or `source,split` instead.")
     ] = None,
@@ -266,6 +269,10 @@ def convert(
             augment=augment,
             masks=masks,
             split_file=split_file,
+            split=split != SHARES,
+            group_by=group_by != "case",
+            background=background != 1.0,
+            tile_format=tile_format != "png",
         )
     if overlap is not None and overlap >= (tile or 0):
         raise typer.BadParameter("must be less than --tile", param_hint="--overlap")
@@ -294,7 +301,7 @@ def convert(
         background=background,
         augment=parse_augment(augment) if augment else (),
         masks=masks,
-        shares=(0.8, 0.1, 0.1) if split == "official" else parse_shares(split),
+        shares=parse_shares(SHARES if split == "official" else split),
         official=split == "official",
         split_file=split_file,
         group_by=group_by,

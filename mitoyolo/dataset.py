@@ -54,6 +54,9 @@ AUGMENTED_COLUMNS = ["tile", "of", "transform"]
 UNLABELLED = "unlabelled"
 """The split of images that nobody annotated: they are kept beside the others and never scored."""
 
+NO_IMAGES = "none"
+"""What the index says under `images` where ``--annotations-only`` left them out."""
+
 Box = tuple[float, float, float, float]
 
 
@@ -239,6 +242,11 @@ class Dataset:
         return list(self.block["labels"])
 
     @property
+    def has_images(self) -> bool:
+        """Whether the folder was written with its images, not by ``--annotations-only``."""
+        return self.block.get("images") != NO_IMAGES
+
+    @property
     def normalisation(self) -> dict[str, Any] | None:
         """How the tiles were normalised, or None."""
         return self.block.get("normalisation")
@@ -266,6 +274,10 @@ class Dataset:
             )
         return tiles
 
+    def images_of(self, split: str) -> list[Tile]:
+        """All that stands in ``images/SPLIT``: the tiles and, for training, their copies."""
+        return [*self.of_split(split), *(tile for tile in self.others if tile.split == split)]
+
     def mitoses(self, split: str) -> int:
         """Number of annotated mitoses on the source images of one split."""
         sources = {tile.source for tile in self.tiles if tile.split == split}
@@ -277,8 +289,14 @@ class Dataset:
         Raises
         ------
         InputError
-            It is gone.
+            It is gone, or was never written.
         """
+        if not self.has_images:
+            raise InputError(
+                "this dataset folder holds no images (--annotations-only)",
+                file=self.root,
+                fix="convert into another folder without --annotations-only",
+            )
         stem = self.root / "images" / tile.split / tile.name
         for suffix in (".png", ".jpg"):
             path = stem.with_name(stem.name + suffix)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters.errors import InputError
 from converters.files import write_bytes
-from converters.images import SLIDE_SUFFIXES, image_size, open_image, open_slide
+from converters.images import SLIDE_SUFFIXES, header_lies, image_size, open_image, open_slide
 
 RGB = NDArray[np.uint8]
 """An image of shape (height, width, 3), 8 bits a channel, red first."""
@@ -110,22 +110,15 @@ def _check_whole(data: bytes) -> None:
             at = end + 4
 
 
-_HELD = 30_000_000
-"""Bytes of pixels that any computer holds."""
-
-_DENSEST = 3_000
-"""Bytes of pixels that a byte of a file can stand for: three times what deflate reaches."""
-
-
 def _check_header(data: bytes) -> None:
     """Find a header that says far more pixels than the file can hold, before memory is asked."""
     try:
         with open_image(io.BytesIO(data)) as image:
-            width, height = image.size
+            size = image.size
     except Exception:  # of a kind that Pillow does not know: the decoder will tell
         return
-    if 3 * width * height > max(_HELD, _DENSEST * len(data)):
-        raise _Damaged(f"{width} x {height} px, it says, which {len(data)} bytes cannot hold")
+    if problem := header_lies(size, lambda: len(data)):
+        raise _Damaged(problem)
 
 
 def _decode(data: bytes) -> RGB:

@@ -14,7 +14,7 @@ from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import check_device
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.weights import find_weights
-from mitoyolo.evaluation.protocols import get_protocol
+from mitoyolo.evaluation.protocols import protocol_of_data
 from mitoyolo.jobs import open_job, versions
 from mitoyolo.progress import bar, note
 from mitoyolo.report.training import draw_curves
@@ -127,8 +127,8 @@ def _train(
 ) -> dict[str, Any]:
     from mitoyolo.detectors.yolo_train import finish, train_yolo
 
-    protocol = get_protocol(dataset.block["protocol"])
-    batches = options.epochs * -(-len(dataset.of_split("train")) // options.batch)
+    protocol = protocol_of_data(dataset.block["protocol"], note)
+    batches = options.epochs * -(-len(dataset.images_of("train")) // options.batch)
     with bar("training", unit="batches", total=batches) as progress:
         outcome = train_yolo(
             start=run / START,

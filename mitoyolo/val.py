@@ -16,7 +16,7 @@ from mitoyolo.evaluation.curves import froc, precision_recall_curve, rank
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.evaluation.metrics import evaluate
 from mitoyolo.evaluation.plots import draw_froc, draw_pr
-from mitoyolo.evaluation.protocols import Protocol, get_protocol
+from mitoyolo.evaluation.protocols import Protocol, get_protocol, protocol_of_data
 from mitoyolo.evaluation.threshold import choose_threshold
 from mitoyolo.inference.apply import check_classes, detect_tiles
 from mitoyolo.inference.merge import Detections
@@ -93,7 +93,8 @@ def val(
             fix="state the µm/px of the data by --mpp, which then is taken as the model's too",
         )
     dataset = _at_mpp(dataset, mpp)
-    rule = get_protocol(protocol or dataset.block["protocol"], radius_um)
+    name = protocol or protocol_of_data(dataset.block["protocol"], note).name
+    rule = get_protocol(name, radius_um)
     folder = out or _run_of(weights) / f"val-{split}"
     arguments = {
         "data": str(dataset.root.resolve()),

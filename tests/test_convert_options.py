@@ -395,7 +395,7 @@ def test_another_format_in_source_pixels(to: str, midog: Path, tmp_path: Path, c
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (".png.png", "the name '.png' begins with a dot, and such files are hidden"),
+        (".png.png", "the name '.png' is blank or begins with a dot: such files are hidden"),
         ("\ud800.png", r"the name '\ud800' holds unprintable or non-UTF-8 characters"),
         ("a\x1b[31m.png", r"the name 'a\x1b[31m' holds unprintable"),
     ],
@@ -406,4 +406,14 @@ def test_a_name_that_no_file_should_have(tmp_path: Path, cli: Cli, name: str, me
     call = ("convert", tmp_path / "a.json", tmp_path / "out", "--from", "coco", "--mpp", 0.25)
     result = cli(*call, "--annotations-only")
     assert result.code == 1 and message in result.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_resampled_to_more_pixels_than_any_memory_holds(
+    tiles: Path, tmp_path: Path, cli: Cli
+) -> None:
+    call = ("convert", tiles, tmp_path / "out", "--from", "cadd4mbc", "--mpp", 50)
+    result = cli(*call, "--at-mpp", 0.01)
+    assert result.code == 1
+    assert "300000 x 200000 px, as --at-mpp makes it, are too many" in result.error
     assert not (tmp_path / "out").exists()

@@ -164,3 +164,12 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         dataset.image_path(tile)
     with pytest.raises(InputError, match="the dev split holds no tile"):
         dataset.of_split("dev")
+
+
+def test_a_folder_without_images_says_so(folder: Path) -> None:
+    index = folder / "dataset.yaml"
+    index.write_text(f"{index.read_text()}  images: none\n")
+    dataset = open_dataset(folder)
+    assert not dataset.has_images
+    with pytest.raises(InputError, match=r"holds no images.*without --annotations-only"):
+        dataset.image_path(dataset.of_split("train")[0])

@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from converters.errors import InputError
+from converters.images import image_size
 from mitoyolo.images import RGB, read_rgb, write_rgb
 
 FORMATS = {
@@ -123,8 +124,10 @@ def test_a_header_that_says_more_pixels_than_the_file_can_hold(tmp_path: Path, n
     else:
         data = data.replace(true, false, 1)
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"16000000 x 120 px, it says, which \d+ bytes cannot"):
+    with pytest.raises(InputError, match=r"says 16000000 x 120 px, which \d+ bytes cannot hold"):
         read_rgb(path)
+    with pytest.raises(InputError, match=r"not a readable image \(its header says 16000000 x 120"):
+        image_size(path)
 
 
 def test_a_large_picture_of_one_colour_is_no_lie(tmp_path: Path) -> None:

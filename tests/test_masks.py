@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from converters.errors import InputError
 from converters.shapes import Ellipse, Polygon, Shape
 from mitoyolo.convert.masks import mask, write_mask
 from mitoyolo.dataset import Labelled, Tile
@@ -35,6 +37,12 @@ def test_touching_ellipses_stay_apart() -> None:
     values = mask(item(Ellipse(5, 5, 8, 8), Ellipse(13, 5, 8, 8)))
     assert (values == 1).sum() == pytest.approx(16 * np.pi, abs=3)
     assert values[5, 8] == 1 and values[5, 9] == 2
+
+
+def test_a_mask_that_no_picture_holds() -> None:
+    tile = replace(TILE, width=100_000, height=5_000)
+    with pytest.raises(InputError, match=r"s: a mask of 100000 x 5000 px is too large; cut tiles"):
+        mask(Labelled(tile, ()))
 
 
 def test_a_small_object_lies_on_a_large_one() -> None:

@@ -6,7 +6,7 @@ import csv
 import json
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from rendered import Cell, Source, write_dataset
 
 from converters.errors import InputError, OptionError
 from mitoyolo import train as module
-from mitoyolo.dataset import open_dataset
+from mitoyolo.dataset import Dataset, open_dataset, write_augmented
+from mitoyolo.detectors import yolo_train
 from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.failures import EngineError
 from mitoyolo.inference.apply import detect_tiles
@@ -312,3 +313,24 @@ def test_a_stray_image_is_an_error(tmp_path: Path) -> None:
     shutil.copy(folder / "s1_0_0.png", folder / "stray.png")
     with pytest.raises(InputError, match=r"1 tiles of the train split not in manifest.*stray"):
         train(data, tmp_path / "run", OPTIONS)
+
+
+def test_augmented_copies_train_and_are_not_scored(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "d", sources())
+    for kind in ("images", "labels"):
+        tile = next((data / kind / "train").glob("s1_0_0.*"))
+        shutil.copy(tile, tile.with_stem("s1_0_0_fliph"))
+    write_augmented(data, [("s1_0_0_fliph", "s1_0_0", "fliph")])
+    read: list[set[str]] = []
+
+    def note(dataset: Dataset, split: str, names: set[str]) -> None:
+        read.append(names)
+        check_tiles(dataset, split, names)
+
+    check_tiles = yolo_train._check_tiles
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yolo_train, "_check_tiles", note)
+        folder = train(data, tmp_path / "run", replace(OPTIONS, epochs=1)).parents[1]
+    assert "s1_0_0_fliph" in read[0]
+    assert not any("fliph" in name for names in read[1:] for name in names)
+    assert json.loads((folder / "run.json").read_text())["images_per_s"] > 0

@@ -14,7 +14,7 @@ import numpy as np
 from converters.errors import InputError
 from converters.model import LABELS, SPLITS
 from mitoyolo.convert.check_coco import check_coco
-from mitoyolo.convert.check_files import Pair, find_pairs, has_images, unlabelled
+from mitoyolo.convert.check_files import Pair, find_pairs, unlabelled
 from mitoyolo.dataset import CHECK, INDEX, Dataset, open_dataset
 from mitoyolo.images import write_rgb
 from mitoyolo.jobs import locked
@@ -62,7 +62,7 @@ def check(out: Path, seed: int = 0) -> Path | None:
         pairs = find_pairs(dataset)
         for split, found in pairs.items():
             check_coco(dataset.root / "annotations" / f"{split}.json", found, dataset.labels)
-        whole = has_images(dataset)
+        whole = dataset.has_images
         if whole:
             _check_ultralytics(dataset, pairs)
         _say(dataset, pairs, whole)

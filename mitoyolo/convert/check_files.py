@@ -54,11 +54,11 @@ def find_pairs(dataset: Dataset) -> dict[str, list[Pair]]:
     """
     _no_twins(dataset.root)
     tiles = [*dataset.tiles, *_copies(dataset)]
-    if has_images(dataset):
+    if dataset.has_images:
         _check_images(dataset, [*tiles, *unlabelled(dataset)])
     found: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     for tile in tiles:
-        image = dataset.image_path(tile) if has_images(dataset) else None
+        image = dataset.image_path(tile) if dataset.has_images else None
         file = label_file(dataset.root, tile)
         found[tile.split].append(Pair(tile, image, file, tuple(read_boxes(dataset, tile))))
     for split, pairs in found.items():
@@ -66,11 +66,6 @@ def find_pairs(dataset: Dataset) -> dict[str, list[Pair]]:
     if (dataset.root / "masks").is_dir():
         _check_masks(dataset.root / "masks", found)
     return found
-
-
-def has_images(dataset: Dataset) -> bool:
-    """Whether the folder was written with its images, not by ``--annotations-only``."""
-    return dataset.block.get("images") != "none"
 
 
 def unlabelled(dataset: Dataset) -> list[Tile]:

@@ -15,7 +15,7 @@ from converters.errors import InputError, OptionError
 from converters.model import AnnotationSet, ImageInfo
 from converters.mpp import SPREAD, differ
 from converters.presets import Preset
-from converters.reading import Problem, ReadOptions, leave_out, no_frame
+from converters.reading import Problem, ReadOptions, leave_out, no_frame, no_mpp
 from converters.registry import get_reader
 from mitoyolo.convert.options import ConvertOptions
 from mitoyolo.images import read_rgb
@@ -47,6 +47,7 @@ def read_source(
             one_based=options.one_based,
             mpp=options.mpp,
             frame=preset.frame if preset else no_frame,
+            preset_mpp=preset.mpp if preset else no_mpp,
         ),
     )
     if options.case_pattern:
@@ -116,9 +117,9 @@ def _check_names(images: list[ImageInfo]) -> None:
                 file=path,
                 fix="rename the file",
             )
-        if image.file_stem.startswith("."):
+        if image.file_stem.startswith(".") or not image.file_stem.strip():
             raise InputError(
-                f"the name {source!r:.60} begins with a dot, and such files are hidden",
+                f"the name {source!r:.60} is blank or begins with a dot: such files are hidden",
                 file=path,
                 fix="give it another name",
             )

@@ -22,7 +22,7 @@ from mitoyolo.convert.plan import make_plan
 from mitoyolo.convert.read import read_source, relative, warn_spread
 from mitoyolo.convert.report import write_tables
 from mitoyolo.convert.write import image_files, write_images, write_labels, write_masks
-from mitoyolo.dataset import INDEX, REPORT, write_index
+from mitoyolo.dataset import INDEX, NO_IMAGES, REPORT, write_index
 from mitoyolo.jobs import check_apart, open_job
 from mitoyolo.progress import note
 
@@ -138,5 +138,5 @@ def _block(
         **({"tile": options.tile, "overlap": options.overlap_px} if options.tile else {}),
         **({"grid": "x".join(map(str, options.grid))} if options.grid else {}),
         **({"augment": list(options.augment)} if options.augment else {}),
-        **({"images": "none"} if options.annotations_only else {}),
+        **({"images": NO_IMAGES} if options.annotations_only else {}),
     }

@@ -17,7 +17,7 @@ from mitoyolo.convert.masks import write_mask
 from mitoyolo.convert.options import ConvertOptions
 from mitoyolo.convert.plan import Plan
 from mitoyolo.dataset import Labelled, yolo_text
-from mitoyolo.images import RGB, read_rgb, resize, write_rgb
+from mitoyolo.images import LARGEST_SLIDE, RGB, read_rgb, resize, write_rgb
 from mitoyolo.progress import track
 
 _COPIED = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg"}
@@ -137,6 +137,12 @@ def _write_source(
             todo.append((item, copies))
     if not todo:
         return
+    if image.width * image.height > max(LARGEST_SLIDE, original[0] * original[1]):
+        raise InputError(
+            f"{image.width} x {image.height} px, as --at-mpp makes it, are too many",
+            file=image.path,
+            fix="give a greater --at-mpp, or cut out the region that is annotated",
+        )
     pixels = _read(image.path, original)
     if options.at_mpp:
         pixels = resize(pixels, image.width, image.height)

@@ -294,7 +294,7 @@ def train_yolo(
     _drop_times(run / "results.csv")
     outcome = trainer.outcome
     outcome.batch = trainer.batch_size
-    outcome.images_per_s = outcome.epochs * len(dataset.of_split("train")) / spent
+    outcome.images_per_s = outcome.epochs * len(dataset.images_of("train")) / spent
     return outcome
 
 
@@ -306,7 +306,7 @@ def _drop_times(results: Path) -> None:
 
 
 def _check_tiles(dataset: Dataset, split: str, read: set[str]) -> None:
-    known = {tile.name for tile in dataset.of_split(split)}
+    known = {tile.name for tile in dataset.images_of(split)}
     for names, what, fix in (
         (known - read, "cannot be used, image or label file is damaged", "convert again"),
         (read - known, "not in manifest.csv", "take them out of the folder, or convert again"),

@@ -107,6 +107,15 @@ _ALL = [
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 
 
+def protocol_of_data(name: str, note: Callable[[str], None]) -> Protocol:
+    """The protocol that a dataset folder names; `centroid`, and ``note`` says so, where it is one
+    that cannot be counted yet."""
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    note(f"protocol {name} of the data is not there yet; centroid is used instead")
+    return PROTOCOLS["centroid"]
+
+
 def get_protocol(name: str, radius_um: float | None = None) -> Protocol:
     """Look a protocol up, with the radius asked for.
 

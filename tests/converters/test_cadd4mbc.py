@@ -63,7 +63,7 @@ def sources(found: AnnotationSet) -> list[tuple[str, str]]:
         (["87_88"], ["T98x87y88.jpg"], [("T98x87y88", "T98")]),
         (["87_88"], ["x87y88.jpeg"], [("x87y88", "tiles")]),
         (["T1/1_2", "T2/1_2"], ["T1/x1y2.png", "T2/1_2.png"], [("T1x1y2", "T1"), ("T2x1y2", "T2")]),
-        (["caseA"], ["caseA.png"], [("caseA", "tiles")]),
+        (["caseA", "caseB"], ["caseA.png", "caseB.png"], [("caseA", "caseA"), ("caseB", "caseB")]),
     ],
 )
 def test_pairing(

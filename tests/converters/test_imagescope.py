@@ -172,6 +172,14 @@ def test_a_hole_in_a_notch_is_outside(tmp_path: Path) -> None:
     assert found.reasons() == {"shape": 1}
 
 
+def test_many_holes_in_many_polygons_one_upon_the_other(tmp_path: Path) -> None:
+    n = 3000  # each hole against each polygon would take minutes
+    hole = region(0, *square(12, 12, 2), NegativeROA=1)
+    found = only(tmp_path, layer(*[region(0, *square(10, 10, 8))] * n, *[hole] * n))
+    holes = [len(i.shape.holes) for i in found.annotations if isinstance(i.shape, Polygon)]
+    assert len(holes) == n and sum(holes) == n and not found.dropped
+
+
 # --- classes ----------------------------------------------------------------------------------
 
 

@@ -330,6 +330,20 @@ def test_the_images_own_resolution_serves(tmp_path: Path) -> None:
     assert (item.x, item.y) == (pytest.approx(10), pytest.approx(10))
 
 
+def test_the_preset_serves_where_the_image_says_nothing(tmp_path: Path) -> None:
+    picture(tmp_path / "051.png")
+    points(tmp_path / "051.json", at(0.0046, 0.0023))
+    preset = load_preset("midogpp")
+    (item,) = read(tmp_path, ReadOptions(preset_mpp=preset.mpp)).annotations
+    assert (item.x, item.y) == (pytest.approx(20), pytest.approx(10))
+    (item,) = read(tmp_path, ReadOptions(mpp=(1, 1), preset_mpp=preset.mpp)).annotations
+    assert (item.x, item.y) == (pytest.approx(4.6), pytest.approx(2.3))
+    (tmp_path / "051.png").rename(tmp_path / "900.png")
+    (tmp_path / "051.json").rename(tmp_path / "900.json")
+    with pytest.raises(MissingMppError):
+        read(tmp_path, ReadOptions(preset_mpp=preset.mpp))
+
+
 @pytest.mark.parametrize("bad", ["stop", "drop"])
 def test_no_resolution_names_the_option(tmp_path: Path, bad: str) -> None:
     picture(tmp_path / "a.png")

@@ -226,6 +226,7 @@ def test_the_least_that_a_preset_says() -> None:
         ("mpp: 0.5", "mpp: .nan", "key `mpp`: nan is not a finite number"),
         ("mpp: 0.5", "mpp: 0,5", "key `mpp`: '0,5' is not a number"),
         ("mpp: 0.5", "mpp: {x: 1}", "key `mpp`: .* is not a number"),
+        ("[2000, 1000]", "[2000, 1000001]", r"scanner 'A', key `frame`: expected"),
         ("[2000, 1000]", "2000", r"scanner 'A', key `frame`: expected \[width, height\]"),
         ("[2000, 1000]", "[2000, 0]", r"expected \[width, height\]"),
         ("[2000, 1000]", "[2000, 10.5]", r"expected \[width, height\]"),

@@ -10,6 +10,7 @@ from conftest import picture
 
 from converters.errors import InputError
 from converters.images import image_size
+from converters.keys import Keys
 from converters.model import AnnotationSet
 from converters.reading import Reading, ReadOptions, number, stem
 from converters.shapes import Ellipse
@@ -198,3 +199,11 @@ def test_the_size_in_a_png_header(tmp_path: Path) -> None:
             image_size(path)
     picture(tmp_path / "b.jpg", 70, 50).rename(path)  # named wrongly, and readable
     assert image_size(path) == (70, 50)
+
+
+@pytest.mark.parametrize("size", [(1_000_001, 5), (5, 1e12), (500_000, 500_000)])
+def test_a_size_that_no_slide_has(size: tuple[float, float]) -> None:
+    keys = Keys({"width": size[0], "height": size[1]}, "f.json", "images[0]")
+    with pytest.raises(InputError, match=r"f\.json, images\[0\]: an image of .* any slide"):
+        keys.size()
+    assert Keys({"width": 600_000, "height": 300_000}, "f", "w").size() == (600_000, 300_000)

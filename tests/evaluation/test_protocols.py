@@ -8,7 +8,7 @@ import pytest
 from converters.errors import InputError
 from mitoyolo.evaluation.matching import assign
 from mitoyolo.evaluation.metrics import count
-from mitoyolo.evaluation.protocols import PROTOCOLS, get_protocol
+from mitoyolo.evaluation.protocols import PROTOCOLS, get_protocol, protocol_of_data
 
 from .fields_for_tests import field, random_fields, shuffled
 
@@ -140,3 +140,12 @@ def test_order_does_not_matter():
     fields = random_fields(rng, 12)
     again = shuffled(fields, rng)
     assert counts(fields, 0.4) == counts(again, 0.4)
+
+
+def test_the_protocol_of_data_that_cannot_be_counted_yet() -> None:
+    said: list[str] = []
+    assert protocol_of_data("icpr12", said.append) is PROTOCOLS["icpr12"] and not said
+    assert protocol_of_data("kmit-of-tomorrow", said.append) is PROTOCOLS["centroid"]
+    assert said == [
+        "protocol kmit-of-tomorrow of the data is not there yet; centroid is used instead"
+    ]
