@@ -4,10 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 DEMO := runs/demo
+CASES := 10000
+FIRST := 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test fuzz lint clean
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 help:  ## this list
@@ -37,6 +39,9 @@ demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/de
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
+
+fuzz: $(READY)  ## convert on CASES=10000 damaged inputs, from case FIRST=0 on
+	MITOYOLO_FUZZ=$(CASES) MITOYOLO_FUZZ_FIRST=$(FIRST) $(BIN)/python -m pytest -rP tests/fuzz -k damaged
 
 lint: $(READY)  ## ruff (rules, then formatting) and mypy
 	$(BIN)/ruff check .
