@@ -4,7 +4,7 @@
 
 Prints one table in Markdown. Every input is rendered here, with a seed, but MIDOG++.json. What is
 compared runs in turns in one process, the median counts; sizes of memory are of a process of their
-own. Files are written below a temporary folder.
+own. Files are written below a temporary folder: TMPDIR says on which disk.
 """
 
 from __future__ import annotations
@@ -96,6 +96,11 @@ def _beside_globox(root: Path, repeats: int) -> Iterator[str]:
         for name, text in coco.write(found, print):
             write_text(root / name, text)
 
+    def files_alone() -> None:
+        out.mkdir()
+        for i in range(IMAGES):
+            (out / f"{i}.txt").write_bytes(b"0 0.5 0.5 0.1 0.1\n" * 7)
+
     def whole() -> None:
         convert(
             source,
@@ -112,6 +117,9 @@ def _beside_globox(root: Path, repeats: int) -> Iterator[str]:
     size = f"{IMAGES:,} images, {BOXES:,} boxes"
     ours, theirs = _in_turns((ours_to_yolo, theirs_to_yolo), fresh, repeats)
     yield _row(f"COCO to YOLO, {size}", ours, theirs)
+    (floor,) = _in_turns((files_alone,), fresh, repeats)
+    alone = f"{IMAGES:,} label files created, and nothing else: the disk's share"
+    yield f"| {alone} | {floor:.2f} s | | |"
     (all_of_it,) = _in_turns((whole,), fresh, repeats)
     yield _row(f"the same by `mitoyolo convert`: tables, COCO and report too, {size}", all_of_it,
                theirs)  # fmt: skip
