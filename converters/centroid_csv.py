@@ -19,7 +19,7 @@ from converters.errors import InputError, OptionError
 from converters.files import read_text
 from converters.labels import canonical_label
 from converters.model import KINDS, Annotation, AnnotationSet
-from converters.reading import Problem, Reading, ReadOptions, number
+from converters.reading import Problem, Reading, ReadOptions, checked_centroid, number
 from converters.writing import Note
 
 FILE = "annotations.csv"
@@ -286,6 +286,7 @@ class _Row:
             if corner:
                 left, top = corner[0] - base, corner[1] - base
             box = (left, top, left + width, top + height)
+            checked_centroid((x, y), box, self.file, self.where)
         return Annotation(
             source=source, label=canonical_label(word) if word else "mitosis", x=x, y=y,
             kind=(kind if kind in KINDS else "box") if box else "point", file=self.file,

@@ -25,7 +25,15 @@ from converters.geometry import Box
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import KINDS, Annotation, AnnotationSet, ImageInfo
-from converters.reading import LARGEST, Problem, Reading, ReadOptions, number, stem
+from converters.reading import (
+    LARGEST,
+    Problem,
+    Reading,
+    ReadOptions,
+    checked_centroid,
+    number,
+    stem,
+)
 from converters.rings import opened, upright_box
 from converters.rle import decode
 from converters.shapes import Pixels, Polygon, Ring
@@ -254,7 +262,8 @@ def _annotation(
     attributes = entry.get("attributes")
     own = Keys(attributes if isinstance(attributes, dict) else {}, file, where)
     if own.element.get("kind") in KINDS and "x" in own.element and "y" in own.element:
-        x, y, kind = own.number("x"), own.number("y"), own.text("kind")
+        x, y = checked_centroid((own.number("x"), own.number("y")), box, file, where)
+        kind = own.text("kind")
         area = keys.optional("area")
     elif shape:
         (x, y), kind, area = shape.centroid, _KIND[type(shape)], None

@@ -380,7 +380,9 @@ class Pictures:
 def _parts(name: str) -> tuple[str, ...]:
     """A name's parts without drive, root, `.` and `..`: it never leads out of a folder."""
     parts = name.replace("\\", "/").split("/")
-    return tuple(part for part in parts if part.strip("./ ") and not part.endswith(":"))
+    if len(parts) > 1 and parts[0].endswith(":"):  # a drive, or http:
+        del parts[0]
+    return tuple(part for part in parts if part.strip("./ "))
 
 
 def stem(name: str) -> str:
@@ -539,6 +541,29 @@ def checked_size(size: Size, file: Path | str, where: str) -> Size:
             where=where,
         )
     return size
+
+
+_SLACK = 1e-6  # px, of rounding
+
+
+def checked_centroid(point: Point, box: Box, file: Path | str, where: str) -> Point:
+    """A centroid that a file states beside a box, in which it must lie.
+
+    Raises
+    ------
+    InputError
+        It does not: one of the two is wrong, and nobody knows which.
+    """
+    x, y = point
+    left, top, right, bottom = box
+    if not (left - _SLACK <= x <= right + _SLACK and top - _SLACK <= y <= bottom + _SLACK):
+        raise InputError(
+            f"the centroid ({x:g}, {y:g}) lies outside its box, ({left:g}, {top:g}) to "
+            f"({right:g}, {bottom:g})",
+            file=file,
+            where=where,
+        )
+    return point
 
 
 def number(value: Any, file: Path | str, where: str) -> float:

@@ -417,3 +417,20 @@ def test_resampled_to_more_pixels_than_any_memory_holds(
     assert result.code == 1
     assert "300000 x 200000 px, as --at-mpp makes it, are too many" in result.error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_centroid_on_the_edge_of_its_box_and_of_a_tile(tmp_path: Path, cli: Cli) -> None:
+    picture(tmp_path / "in" / "a.png")  # 64 x 48
+    table = (
+        "image,x,y,width,height,left,top\na,32,20,6,8,26,16\na,64,48,4,4,60,44\na,50,32,4,9,48,23\n"
+    )
+    (tmp_path / "in" / "t.csv").write_text(table)
+    call = ("convert", tmp_path / "in", tmp_path / "out", "--from", "csv", "--mpp", 0.25)
+    assert cli(*call, "--tile", 32, "--overlap", 0).code == 0
+    out = tmp_path / "out"
+    assert labels(out, "a_x0_y0") == [pytest.approx([0, 29 / 32, 20 / 32, 6 / 32, 8 / 32])]
+    assert labels(out, "a_x32_y0") == [pytest.approx([0, 18 / 32, 27.5 / 32, 4 / 32, 9 / 32])]
+    assert labels(out, "a_x32_y16") == [
+        pytest.approx([0, 30 / 32, 30 / 32, 4 / 32, 4 / 32]),
+        pytest.approx([0, 18 / 32, 11.5 / 32, 4 / 32, 9 / 32]),
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from converters.geometry import Box, clip_box
+from converters.geometry import Box, Point, clip_box
 from converters.model import LABELS, SPLITS, Annotation, AnnotationSet, ImageInfo
 from converters.presets import Preset
 from converters.shapes import Shape
@@ -164,12 +164,25 @@ def _labelled(
     boxes: list[tuple[int, Box]] = []
     shapes: list[Shape | None] = []
     for item in annotations:
-        if item.box and window.holds(item.x, item.y, image.width, image.height):
+        if item.box and window.holds(*_anchor(item, image), image.width, image.height):
             left, top, right, bottom = item.box
             moved = (left - window.x, top - window.y, right - window.x, bottom - window.y)
             boxes.append((LABELS.index(item.label), clip_box(moved, window.width, window.height)))
             shapes.append(item.shape and item.shape.mapped(1, 1, -window.x, -window.y))
     return Labelled(tile, tuple(boxes), tuple(shapes))
+
+
+def _anchor(item: Annotation, image: ImageInfo) -> Point:
+    """The centroid, by which a tile has an annotation; of one on the right or lower edge of its
+    own box the box's middle, since the next tile holds the edge and nothing of the box."""
+    assert item.box is not None
+    left, top, right, bottom = item.box
+    x, y = item.x, item.y
+    if not left <= x < right and x != image.width:
+        x = (left + right) / 2
+    if not top <= y < bottom and y != image.height:
+        y = (top + bottom) / 2
+    return (x, y)
 
 
 def _background(tiles: dict[str, list[Labelled]], options: ConvertOptions) -> set[str]:

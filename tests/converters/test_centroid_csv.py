@@ -197,6 +197,12 @@ def test_boxes_and_kinds(
     assert item.area == (24 if box else None)
 
 
+@pytest.mark.parametrize("corner", ["10.1,18", "5,18", "9,20.1", "9,13"])
+def test_a_centroid_lies_in_its_box(tmp_path: Path, corner: str) -> None:
+    with pytest.raises(InputError, match=r"line 2: the centroid \(10, 20\) lies outside its box"):
+        parse(tmp_path, "x,y,width,height,left,top", f"10,20,4,6,{corner}")
+
+
 def test_a_box_without_extent_is_dropped(tmp_path: Path) -> None:
     found = parse(tmp_path, "x,y,width,height", "10,20,0,6", "10,20,1,6")
     assert (len(found.annotations), found.reasons()) == (1, {"no_extent": 1})

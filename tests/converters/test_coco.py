@@ -191,6 +191,7 @@ def test_without_categories_all_are_mitoses(tmp_path: Path) -> None:
         ({"score": "high"}, "key `score`: 'high' is not a number"),
         ({"attributes": {"confidence": "high"}}, "key `confidence`: 'high' is not a number"),
         ({"attributes": {"kind": "box", "x": None, "y": 2}}, "key `x`: None is not a number"),
+        ({"attributes": {"kind": "box", "x": 9, "y": 22}}, r"the centroid \(9, 22\) lies outside"),
     ],
 )
 def test_a_malformed_annotation_stops_or_is_counted(
@@ -271,7 +272,9 @@ def test_a_real_file_of_midog_is_refused() -> None:
 
 def test_any_damage_is_told_or_counted(tmp_path: Path) -> None:
     content = document(
-        entry(segmentation=[RING], score=0.5, area=16, attributes={"x": 1, "y": 2, "kind": "box"}),
+        entry(
+            segmentation=[RING], score=0.5, area=16, attributes={"x": 12, "y": 22, "kind": "box"}
+        ),
         entry(bbox=None, segmentation={"size": [48, 64], "counts": [97, 2, 2973]}),
     )
     content["images"][0]["attributes"] = {"case": "P1", "mpp": [0.5, 0.5], "scanner": "S"}

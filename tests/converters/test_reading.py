@@ -32,6 +32,8 @@ def sources(found: AnnotationSet) -> list[tuple[str, str, int]]:
         ("a.jpg", "a"),  # exported under another suffix
         ("C:\\tiles\\a.png", "a"),
         ("/etc/../a.png", "a"),
+        ("http://server/a.png", "a"),
+        ("x:.png", "x:"),  # no drive, a name
         ("../../a.png", "a"),
         ("b.c", "b.c"),  # no suffix of an image
         ("b.c.png", "b.c"),
@@ -41,7 +43,7 @@ def sources(found: AnnotationSet) -> list[tuple[str, str, int]]:
     ],
 )
 def test_an_image_is_found_by_the_name_in_the_file(tmp_path: Path, name: str, source: str) -> None:
-    for i, path in enumerate(("x/a.png", "b.c.png", "one/twin.png", "two/twin.png")):
+    for i, path in enumerate(("x/a.png", "b.c.png", "one/twin.png", "two/twin.png", "x:.png")):
         picture(tmp_path / path, 60 + i)
     found = reading(tmp_path, unlabelled="skip")
     key = found.image(name, file="f.json")
@@ -51,7 +53,7 @@ def test_an_image_is_found_by_the_name_in_the_file(tmp_path: Path, name: str, so
     assert [image.source for image in result.images] == [source.rpartition("/")[2]]
     assert [item.source for item in result.annotations] == [source.rpartition("/")[2]]
     assert result.images[0].case == result.images[0].source
-    assert len(result.left_out) == 3
+    assert len(result.left_out) == 4
 
 
 def test_sources_of_one_name_keep_their_folders(tmp_path: Path) -> None:

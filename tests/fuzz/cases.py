@@ -14,7 +14,7 @@ from fuzz.beside import draw_beside
 from fuzz.damage_bytes import damage_bytes
 from fuzz.damage_folder import TAKES_AWAY, damage_folder
 from fuzz.damage_images import damage_image
-from fuzz.damage_json import damage_json
+from fuzz.damage_json import SCALARS, damage_json
 from fuzz.damage_sqlite import damage_sqlite
 from fuzz.damage_text import HARMLESS, damage_text
 from fuzz.damage_xml import SECRET, damage_xml
@@ -92,7 +92,7 @@ def draw_case(number: int, seeds: Callable[[Seed], Path], folder: Path) -> Case:
     whole = all([_damage(rng, root, case) for _ in range(rng.choices(*_DAMAGES)[0])])
     name = seed.format if rng.random() < 0.98 else rng.choice(READERS)
     src = _source(rng, root)
-    case.options = draw_options(rng, name, seed.options)
+    case.options = draw_options(rng, name, seed.options, large=bool(seed.real))
     case.options += draw_beside(rng, folder, case.options)
     if seed.images and rng.random() < 0.05:
         case.options += ["--images", str(root)]
@@ -131,7 +131,7 @@ def _damage(rng: random.Random, root: Path, case: Case) -> bool:
         if rng.random() < 0.3:
             damage = rng.choice((damage_bytes, damage_text))
         how = damage(rng, path)
-        harmless = path in pictures or how in HARMLESS
+        harmless = path in pictures or how in HARMLESS or how.startswith(SCALARS)
     else:
         return True
     case.done.append(f"{path.relative_to(root)}: {how}")

@@ -18,7 +18,7 @@ def _gone(rng: random.Random, root: Path, path: Path) -> None:
 def _folder_instead(rng: random.Random, root: Path, path: Path) -> None:
     path.unlink()
     path.mkdir()
-    (path / "inner.txt").write_text("x")
+    (path / "inner.bin").write_text("x")
 
 
 def _dangling(rng: random.Random, root: Path, path: Path) -> None:

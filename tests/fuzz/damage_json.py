@@ -22,13 +22,19 @@ def damage_json(rng: random.Random, path: Path) -> str:
         tree = json.loads(path.read_bytes())
     except (ValueError, RecursionError):  # damaged before
         return damage_bytes(rng, path)
-    raw, done, many = "0", [], (2, 300) if path.stat().st_size > _LARGE else (2, 300, 5000)
+    scalar, raw, done, many = (
+        True,
+        "0",
+        [],
+        (2, 300) if path.stat().st_size > _LARGE else (2, 300, 5000),
+    )
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         place = _place(rng, tree)
         if place is None:
-            tree = values.any_value(rng)
+            tree, scalar = values.any_value(rng), False
             continue
         name = rng.choice(_KINDS)
+        scalar &= name in _OF_SCALARS and not isinstance(place[0][place[1]], dict | list)
         done.append(f"{name} at {place[1]!r:.30}")
         raw = _damage(rng, name, *place, rng.choice(many)) or raw
         many = (2,)  # of many there are soon too many
@@ -37,12 +43,17 @@ def damage_json(rng: random.Random, path: Path) -> str:
             ((list(tree), "as a list"), ([tree], "in a list"), ({"x": tree}, ""))
         )
         done.append(name)
+        scalar = False
     text = json.dumps(tree, indent=rng.choice((None, 1)))
     text = text.replace(json.dumps(_RAW), raw).replace(json.dumps(_TWICE)[1:-1], "")
     path.write_text(text)
-    return ", ".join(done)
+    return (SCALARS if scalar else "") + ", ".join(done)
 
 
+SCALARS = "single values: "
+"""What is told of damage that changes no list and no object, and leaves as many marks."""
+
+_OF_SCALARS = ("a value", "a name", "a number", "null")
 _KINDS = (
     *("a value", "a value", "a value", "a name", "gone", "twice", "renamed", "null", "a number"),
     *("copied", "depth", "a long number", "many", "swarm"),

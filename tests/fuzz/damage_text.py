@@ -75,8 +75,8 @@ TEXT: dict[str, Callable[[random.Random, str], str]] = {
     "other line ends": lambda rng, text: text.replace("\n", rng.choice("\v\f\x1c\x85\u2028")),
 }
 
-HARMLESS = ("CRLF", "CR", "BOM", "utf-8-sig")
-"""What says the same."""
+HARMLESS = ("CRLF", "CR", "BOM", "utf-8-sig", "one number")
+"""What leaves as many marks as there were."""
 
 _ENCODINGS = ("utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "utf-7", "utf-8-sig", "cp037")
 

@@ -10,13 +10,15 @@ from converters.registry import FORMATS
 WRITERS = tuple(name for name, entry in FORMATS.items() if entry.write and name != "yolo")
 
 
-def draw_options(rng: random.Random, name: str, needed: tuple[str, ...]) -> list[str]:
+def draw_options(
+    rng: random.Random, name: str, needed: tuple[str, ...], *, large: bool
+) -> list[str]:
     """Options for an input in format ``name`` that needs some; none that is a wrong call by
-    itself."""
+    itself. ``large``: its images are not of 64 x 48 px."""
     to = "yolo" if rng.random() < 0.5 else rng.choice(WRITERS)
     drawn = [*_reading(rng, needed), *_special(rng, name), "--to", to, *_selection(rng)]
     if to == "yolo":
-        drawn += _cutting(rng, large="--annotations-only" in drawn)
+        drawn += _cutting(rng, large=large or "--annotations-only" in drawn)
     return drawn
 
 

@@ -98,9 +98,9 @@ def _check_success(result: Result, case: Case) -> bool:
     check_that(not any(line.startswith("mitoyolo: ") for line in said), "an error, but code 0")
     to = case.options[case.options.index("--to") + 1]
     report = check_account(case.out, to, case.options)
-    check_that(
-        case.marks in (None, report["read"]), f"{report['read']} read of {case.marks}: {report}"
-    )
+    if case.marks is not None and "unreadable_file" not in report["dropped"]:
+        lost = f"{report['read']} read of {case.marks}: {report['dropped']}"
+        check_that(report["read"] == case.marks, lost)
     check_that(all(WORD.encode() not in data for data in outputs(case.out)), "a secret written")
     return bool(report["dropped"])
 
