@@ -16,6 +16,10 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
+def _none() -> FloatArray:
+    return np.empty((0, 2))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Field:
     """One source image: its truths, its detections and what they are grouped by.
@@ -34,8 +38,15 @@ class Field:
         Centres x, y of the detections, in the same pixels.
     scores : (m,) float64
         Their scores, 0 to 1.
+    truth_sizes, detection_sizes : (n, 2), (m, 2) float64, optional
+        Widths and heights of their boxes, in the same pixels; needed by protocols that compare
+        boxes. None: not known.
+    imposters : (k, 2) float64, optional
+        Centroids of the annotated look-alikes (hard negatives).
+    imposter_detections, imposter_scores : (j, 2), (j,) float64, optional
+        What was detected as a look-alike, by detectors that have this class.
     area_mm2 : float, optional
-        The area that was searched, for false positives per mm².
+        The area that was searched, for counts per mm².
     domain : dict
         Groups to report separately, for example ``{"scanner": "Hamamatsu", "tumour": ""}``;
         empty means not known.
@@ -53,6 +64,11 @@ class Field:
     truth: FloatArray
     detections: FloatArray
     scores: FloatArray
+    truth_sizes: FloatArray | None = None
+    detection_sizes: FloatArray | None = None
+    imposters: FloatArray = dataclasses.field(default_factory=_none)
+    imposter_detections: FloatArray = dataclasses.field(default_factory=_none)
+    imposter_scores: FloatArray = dataclasses.field(default_factory=lambda: np.empty(0))
     area_mm2: float | None = None
     domain: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -64,6 +80,12 @@ class Field:
         put("truth", _points(self.truth, "truth", self.image))
         put("detections", _points(self.detections, "detection", self.image))
         put("scores", _scores(self.scores, len(self.detections), self.image))
+        put("imposters", _points(self.imposters, "imposter", self.image))
+        found = _points(self.imposter_detections, "imposter detection", self.image)
+        put("imposter_detections", found)
+        put("imposter_scores", _scores(self.imposter_scores, len(found), self.image))
+        for name, of in (("truth_sizes", self.truth), ("detection_sizes", self.detections)):
+            put(name, _sizes(getattr(self, name), len(of), self.image))
         if self.area_mm2 is not None and not 0 < self.area_mm2 < np.inf:
             raise InputError(f"area of {self.area_mm2} mm², expected more than 0", where=self.image)
 
@@ -94,6 +116,17 @@ def _points(values: ArrayLike, noun: str, image: str) -> FloatArray:
         x, y = points[row].tolist()
         raise InputError(f"{noun} {row + 1} is at ({x}, {y}), not a finite place", where=image)
     return points
+
+
+def _sizes(values: ArrayLike | None, expected: int, image: str) -> FloatArray | None:
+    if values is None:
+        return None
+    sizes = np.asarray(values, dtype=np.float64).reshape(-1, 2)
+    if len(sizes) != expected:
+        raise InputError(f"{len(sizes)} box sizes for {expected} boxes", where=image)
+    if not (np.isfinite(sizes).all() and (sizes >= 0).all()):
+        raise InputError("a box with a width or height that is no number of 0 or more", where=image)
+    return sizes
 
 
 def _scores(values: ArrayLike, expected: int, image: str) -> FloatArray:

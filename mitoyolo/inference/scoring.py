@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from converters.model import LABELS
 from mitoyolo.dataset import Dataset, Tile
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.inference.merge import Detections, merge
@@ -51,21 +52,22 @@ def fields_of(
     classes : sequence of str
         The detector's, in the order of its class numbers.
     label : str
-        The class that is scored.
+        The class that is scored; the other class of :data:`converters.model.LABELS` stands in
+        the field as the look-alikes.
     """
-    number = list(classes).index(label)
-    truths: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    (other,) = set(LABELS) - {label}
+    truths: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
     for truth in dataset.truths:
-        if truth.label == label:
-            truths[truth.source].append((truth.x, truth.y))
+        truths[truth.source, truth.label].append((truth.x, truth.y, truth.width, truth.height))
     tiles: dict[str, list[Tile]] = defaultdict(list)
     for tile in dataset.of_split(split):
         tiles[tile.source].append(tile)
     fields = []
     for source, members in tiles.items():
         first = members[0]
-        found = of_source.get(source, NOTHING)
-        found = found[found[:, 5] == number]
+        found = _of_class(of_source.get(source, NOTHING), classes, label)
+        others = _of_class(of_source.get(source, NOTHING), classes, other)
+        mitoses, imposters = (_boxes(truths[source, name]) for name in (label, other))
         width = max(tile.x + tile.width for tile in members)
         height = max(tile.y + tile.height for tile in members)
         fields.append(
@@ -73,11 +75,26 @@ def fields_of(
                 image=source,
                 case=first.case,
                 mpp=first.mpp,
-                truth=np.array(truths[source], dtype=float).reshape(-1, 2),
+                truth=mitoses[:, :2],
+                truth_sizes=mitoses[:, 2:],
                 detections=found[:, :2],
+                detection_sizes=found[:, 2:4],
                 scores=found[:, 4],
+                imposters=imposters[:, :2],
+                imposter_detections=others[:, :2],
+                imposter_scores=others[:, 4],
                 area_mm2=width * first.mpp[0] * height * first.mpp[1] / 1e6,
                 domain={"scanner": first.scanner, "tumour": first.tumour},
             )
         )
     return fields
+
+
+def _of_class(found: Detections, classes: Sequence[str], label: str) -> Detections:
+    numbers = [number for number, name in enumerate(classes) if name == label]
+    return found[np.isin(found[:, 5], numbers)]
+
+
+def _boxes(rows: Sequence[tuple[float, ...]]) -> Detections:
+    """Rows of x, y, width, height as an (n, 4) array."""
+    return np.array(rows, dtype=float).reshape(-1, 4)
