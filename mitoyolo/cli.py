@@ -328,8 +328,18 @@ def _only_for_yolo(**options: object) -> None:
 def normalize(
     src: Annotated[Path, typer.Argument(help="Folder of images, or a dataset folder.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; with --fit: STATS.json.")],
-    method: Annotated[str, typer.Option(help="reinhard.")] = "reinhard",
-    mode: Annotated[str, typer.Option(help="case (one fit a case), tile, or target.")] = "case",
+    method: Annotated[
+        str, typer.Option(help="reinhard or macenko; of staintools also vahadane.")
+    ] = "reinhard",
+    engine: Annotated[
+        str, typer.Option(help="mitoyolo, or staintools itself to compare with (mode tile).")
+    ] = "mitoyolo",
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="case (one fit a case), tile, or target.  [default: case; tile with staintools]"
+        ),
+    ] = None,
     target: Annotated[
         Path | None, typer.Option(help="IMAGE or STATS.json to normalise to; else a built-in one.")
     ] = None,
@@ -337,6 +347,9 @@ def normalize(
         bool, typer.Option("--fit", help="Measure SRC and save it as a target in OUT.")
     ] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for all cores.")] = 0,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Write a picture, before beside after.")
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -344,10 +357,13 @@ def normalize(
     """Bring the colours of H&E images to those of a target."""
     _begin(quiet)
     from mitoyolo.stain.folder import fit_target, normalize_folder
-    from mitoyolo.stain.methods import METHODS
+    from mitoyolo.stain.methods import ENGINES, find_method, full_name
     from mitoyolo.stain.target import MODES
 
-    _one_of("--method", method, tuple(METHODS))
+    _one_of("--engine", engine, tuple(ENGINES))
+    _one_of("--method", method, tuple(ENGINES[engine]))
+    method = full_name(engine, method)
+    mode = mode or find_method(method).default_mode
     _one_of("--mode", mode, MODES)
     if mode == "target" and target is None and not fit:
         raise typer.BadParameter("--mode target needs one", param_hint="--target")
@@ -355,7 +371,14 @@ def normalize(
         fit_target(src, out, method)
     else:
         normalize_folder(
-            src, out, method=method, mode=mode, target=target, workers=workers, overwrite=overwrite
+            src,
+            out,
+            method=method,
+            mode=mode,
+            target=target,
+            workers=workers,
+            sheet=sheet,
+            overwrite=overwrite,
         )
 
 
@@ -477,6 +500,91 @@ def val(
 
 
 @app.command(
+    epilog="Example: mitoyolo evaluate --truth data/atypia --predictions predictions.csv "
+    "--protocol atypia14 --threshold 0.5 --json"
+)
+def evaluate(
+    truth: Annotated[
+        Path,
+        typer.Option(
+            help="Dataset folder (its test split), annotations.csv, COCO, or a MIDOG data set."
+        ),
+    ],
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            help="predictions.csv, COCO results, MIDOG JSON (millimetres), or a folder of them."
+        ),
+    ],
+    protocol: Annotated[
+        str | None, typer.Option(help="Rule of counting; else the dataset's own, or centroid.")
+    ] = None,
+    radius_um: Annotated[
+        float | None, typer.Option(help="µm, for protocol centroid.  [default: 8]")
+    ] = None,
+    mpp: Annotated[
+        str | None, typer.Option(metavar="F[,FY]", help="µm/px of the truth; wins over its own.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val or test of a dataset folder.")
+    ] = None,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|F",
+            help="The score from which a prediction counts; 0: every one. auto: the best F1 on "
+            "these very predictions, which is optimistic.",
+        ),
+    ] = "0",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="P2", help="Other predictions, for the paired difference in F1."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write what `val` writes; else nothing is.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Score predictions against a truth, without a model.
+
+    F1 with a 95 % interval, precision, recall, AP and FROC, counted by a named protocol.
+    """
+    _begin(quiet)
+    import json
+
+    from converters.model import SPLITS
+    from converters.mpp import parse_mpp
+    from mitoyolo.evaluate import evaluate as run
+    from mitoyolo.evaluate import table
+    from mitoyolo.evaluation.protocols import PROTOCOLS
+
+    if overwrite and not out:
+        raise typer.BadParameter("is for --out", param_hint="--overwrite")
+    if split:
+        _one_of("--split", split, SPLITS)
+    if protocol:
+        _one_of("--protocol", protocol, tuple(PROTOCOLS))
+    metrics = run(
+        truth,
+        predictions,
+        protocol=protocol,
+        radius_um=radius_um,
+        mpp=parse_mpp(mpp) if mpp else None,
+        split=split,
+        threshold=None if threshold == "auto" else _share("--threshold", threshold),
+        against=against,
+        out=out,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    print(json.dumps(metrics, indent=2, ensure_ascii=False) if as_json else table(metrics))
+
+
+@app.command(
     epilog="Example: mitoyolo detect frames --weights runs/yolov5n/weights/best.pt "
     "--out detections --mpp 0.2455"
 )
@@ -515,6 +623,51 @@ def detect(
     )
     for folder in run(src, weights, out, options, overwrite=overwrite):
         print(folder)
+
+
+@app.command(epilog="Example: mitoyolo grade --count 12 --area 2.74")
+def grade(
+    count: Annotated[
+        float | None, typer.Option(metavar="N", help="Mitoses in the most active part.")
+    ] = None,
+    area: Annotated[
+        float | None, typer.Option(metavar="MM2", help="mm² in which they were counted.")
+    ] = None,
+    field_diameter: Annotated[
+        float | None, typer.Option(metavar="MM", help="Instead of --area: of each of ten fields.")
+    ] = None,
+    tumour: Annotated[str, typer.Option(help="Any but breast has no score.")] = "breast",
+    table: Annotated[bool, typer.Option("--table", help="Print all rules and leave.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Score a count of mitoses, 1 to 3, as the Nottingham grade of breast cancer does.
+
+    Each rule has its source and its areas; a count of another area gets no score.
+    """
+    import json
+    from dataclasses import asdict
+
+    from mitoyolo.grade import as_text, defined_for, rule_table, score, ten_fields
+
+    given = (count, area, field_diameter)
+    if table:
+        if given != (None, None, None):
+            raise typer.BadParameter("takes no count and no area", param_hint="--table")
+        rows = rule_table()
+    else:
+        if field_diameter is not None and area is None:
+            area = ten_fields(field_diameter)
+        elif field_diameter is not None:
+            raise typer.BadParameter("and --area exclude each other", param_hint="--field-diameter")
+        if count is None or area is None:
+            raise typer.BadParameter("expected --count and --area", param_hint="grade")
+        scores = score(count, area, tumour=tumour)  # type: ignore[arg-type]
+        rows = [asdict(entry) for entry in scores]
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        print(as_text(rows) if table or defined_for(tumour) else scores[0].note)
 
 
 @app.command(epilog="Example: mitoyolo demo example --seed 0 --cases 8 --tiles 20 --size 500")

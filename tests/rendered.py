@@ -150,6 +150,7 @@ class PixelDetector:
     classes: tuple[str, ...] = ("mitosis",)
     card: Card | None = field(default_factory=card)
     imgsz: int = SIDE
+    device: str = "cpu"
     sizes: list[int | None] = field(default_factory=list)
 
     def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:

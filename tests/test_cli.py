@@ -118,8 +118,15 @@ def test_a_name_in_an_error_does_not_steer_the_terminal(tmp_path: Path, cli: Cli
         "val --data a --weights b --split all",
         "val --data a --weights b --protocol midog99",
         "val --data a --weights b --threshold high",
+        "evaluate --truth a",
+        "evaluate --truth a --predictions b --overwrite",
+        "evaluate --truth a --predictions b --split all",
+        "evaluate --truth a --predictions b --protocol midog99",
+        "evaluate --truth a --predictions b --threshold 1.5",
+        "evaluate --truth a --predictions b --mpp 0",
         "detect a --weights b --out c --mpp 0",
         "report a --out b --split all",
+        "grade --count 3 --area 0",
     ],
 )
 def test_a_wrong_call_ends_with_2(call: str, cli: Cli) -> None:
@@ -155,9 +162,11 @@ REACHES = {
     ),
     "normalize": (
         "mitoyolo.stain.folder.normalize_folder",
-        "SRC OUT --method reinhard --mode target --target T --workers 3",
+        "SRC OUT --engine staintools --method macenko --mode tile --target T --workers 3 "
+        "--sheet S.png",
         (Path("SRC"), Path("OUT")),
-        {"method": "reinhard", "mode": "target", "target": Path("T"), "workers": 3},
+        {"method": "staintools-macenko", "mode": "tile", "target": Path("T"), "workers": 3,
+         "sheet": Path("S.png")},
     ),
     "train": (
         "mitoyolo.train.train",
@@ -183,6 +192,16 @@ REACHES = {
             "out": Path("O"), "mpp": (0.5, 1.0), "imgsz": 96, "device": "1", "seed": 4,
         },
     ),
+    "evaluate": (
+        "mitoyolo.evaluate.evaluate",
+        "--truth T --predictions P --protocol midog --radius-um 7.5 --mpp 0.5,1 --split val "
+        "--threshold 0.25 --against P2 --out O --seed 4",
+        (Path("T"), Path("P")),
+        {
+            "protocol": "midog", "radius_um": 7.5, "mpp": (0.5, 1.0), "split": "val",
+            "threshold": 0.25, "against": Path("P2"), "out": Path("O"), "seed": 4,
+        },
+    ),
     "detect": (
         "mitoyolo.detect.detect",
         "SRC --weights W --out O --mpp 0.5 --threshold 0.25 --tile 96 --overlap 9 --device 1",
@@ -200,6 +219,12 @@ REACHES = {
         (Path("DIR"),),
         {"seed": 4, "cases": 5, "tiles": 6, "size": 256},
     ),
+    "grade": (
+        "mitoyolo.grade.score",
+        "--count 12 --area 2.5 --tumour melanoma",
+        (12, 2.5),
+        {"tumour": "melanoma"},
+    ),
 }  # fmt: skip
 """Command -> the function it calls, a call with every option, and what then must arrive."""
 
@@ -216,6 +241,7 @@ def test_every_option_reaches_its_function(
         if name.startswith("--")
     }
     own = {"--quiet", "--debug", "--overwrite", "--help", "--fit", "--check", "--grid"}
+    own |= {"--table", "--json", "--field-diameter"}
     assert offered - own == {word for word in call.split() if word.startswith("--")}
     got: list[object] = []
 
@@ -227,6 +253,10 @@ def test_every_option_reaches_its_function(
         raise Stop
 
     monkeypatch.setattr(function, reached)
+    if "--overwrite" not in offered:
+        cli(command, *call.split())
+        assert got.pop() == (positional, named)
+        return
     for overwrite in (False, True):
         cli(command, *call.split(), *(["--overwrite"] if overwrite else []))
         assert got.pop() == (positional, {**named, "overwrite": overwrite})

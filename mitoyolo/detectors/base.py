@@ -23,11 +23,14 @@ class Detector(Protocol):
         None for weights that mitoyolo did not train.
     imgsz : int
         Side in pixels to which a tile is resized, unless :meth:`predict` is told another.
+    device : str
+        Where it runs, as torch names it: `cpu`, `cuda:0`.
     """
 
     classes: tuple[str, ...]
     card: Card | None
     imgsz: int
+    device: str
 
     def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:
         """Detections of each tile in its own pixels; the tiles are RGB and of one shape."""

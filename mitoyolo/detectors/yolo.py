@@ -112,6 +112,8 @@ class YoloDetector:
         None for weights that mitoyolo did not train.
     imgsz : int
         Side in pixels to which tiles are resized.
+    device : str
+        As torch names it.
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", imgsz: int | None = None) -> None:
@@ -127,8 +129,8 @@ class YoloDetector:
         )
         self.classes = self.card.classes if self.card else checkpoint.names
         self.imgsz = imgsz or (self.card.imgsz if self.card else 640)
-        self._device = torch.device("cpu" if device == "cpu" else f"cuda:{device}")
-        self._model = _rebuild(checkpoint, len(self.classes)).to(self._device)
+        self.device = "cpu" if device == "cpu" else f"cuda:{device}"
+        self._model = _rebuild(checkpoint, len(self.classes)).to(self.device)
 
     def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:
         """Detect on a batch of tiles of one size.
@@ -147,7 +149,7 @@ class YoloDetector:
         """
         height, width = tiles[0].shape[:2]
         batch, inside = letterbox(tiles, imgsz or self.imgsz)
-        images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float() / 255
+        images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 255
         with foreseen("give a smaller --imgsz or --tile, or --device cpu"), torch.inference_mode():
             found = non_max_suppression(
                 self._model(images),

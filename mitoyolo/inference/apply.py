@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mitoyolo.detectors.card import Card
 from mitoyolo.images import RGB, read_rgb, resize
 from mitoyolo.inference.merge import Detections, merge
 from mitoyolo.progress import note, track
+from mitoyolo.stain.device import apply_batch
 from mitoyolo.stain.normaliser import Fitted, Normaliser, spread
 from mitoyolo.tiles import grid
 
@@ -80,19 +82,35 @@ def detect_tiles(detector: Detector, dataset: Dataset, split: str) -> dict[str, 
     tiles = dataset.of_split(split)
     normaliser = data_normaliser(detector.card, dataset)
     fits = _fit_groups(normaliser, dataset, tiles) if normaliser else {}
+    pixels: Counter[Fitted] = Counter()
+    for tile in tiles if fits else ():
+        pixels[fits[tile.name]] += tile.width * tile.height
     found: dict[str, Detections] = {}
     batches = list(_batches(tiles))
     for batch in track(batches, f"detecting, {split}", unit="batches", total=len(batches)):
         images = [read_rgb(dataset.image_path(tile)) for tile in batch]
         if fits:
-            images = [
-                fits[tile.name].apply(image)[0] for tile, image in zip(batch, images, strict=True)
-            ]
+            images = _normalise(batch, images, fits, pixels, detector.device)
         first = batch[0]
         imgsz = network_size(detector, max(first.width, first.height), first.mpp)
         for tile, rows in zip(batch, detector.predict(images, imgsz), strict=True):
             found[tile.name] = rows
     return found
+
+
+def _normalise(
+    tiles: Sequence[Tile],
+    images: Sequence[RGB],
+    fits: dict[str, Fitted],
+    pixels: Mapping[Fitted, int],
+    device: str,
+) -> list[RGB]:
+    done = []
+    pairs = zip(tiles, images, strict=True)
+    for fitted, group in groupby(pairs, key=lambda pair: fits[pair[0].name]):
+        alike = [image for _, image in group]
+        done += apply_batch(fitted, alike, device=device, pixels=pixels[fitted])
+    return done
 
 
 def network_size(detector: Detector, side: int, mpp: Mpp, tile: int | None = None) -> int:
@@ -189,9 +207,12 @@ def detect_image(
     tiles = [scaled[w.y : w.y + w.height, w.x : w.x + w.width] for w in windows]
     imgsz = network_size(detector, max(tiles[0].shape[:2]), own, cut.tile)
     fitted = _fit_image(card, tiles)
+    pixels = sum(w.width * w.height for w in windows)
     parts = []
     for start in range(0, len(tiles), BATCH):
-        batch = [_apply(fitted, tile) for tile in tiles[start : start + BATCH]]
+        batch = apply_batch(
+            fitted, tiles[start : start + BATCH], device=detector.device, pixels=pixels
+        )
         for window, rows in zip(
             windows[start : start + BATCH], detector.predict(batch, imgsz), strict=True
         ):
@@ -217,7 +238,3 @@ def _fit_image(card: Card | None, tiles: Sequence[RGB]) -> Fitted | None:
         return None
     normaliser = Normaliser.from_dict(card.normalisation)
     return normaliser.fit(tiles[i] for i in spread(len(tiles)))
-
-
-def _apply(fitted: Fitted | None, tile: RGB) -> RGB:
-    return np.ascontiguousarray(tile) if fitted is None else fitted.apply(tile)[0]

@@ -59,7 +59,7 @@ def contact_sheet(items: Sequence[Boxed], heading: str) -> RGB:
     drawn = sheet(cells, COLUMNS, CELL + 2 * LINE)
     page = np.full((drawn.shape[0] + 2 * LINE, drawn.shape[1] + MARGIN, 3), 255, dtype=np.uint8)
     page[2 * LINE :, MARGIN:] = drawn
-    return _write(page, [heading], LINE // 2, left=MARGIN)
+    return write_lines(page, [heading], LINE // 2, left=MARGIN)
 
 
 def _cell(item: Boxed, tile: RGB) -> RGB:
@@ -76,7 +76,7 @@ def _cell(item: Boxed, tile: RGB) -> RGB:
     _rectangle(cell, upper, lower, _COLOURS[item.label])
     size = ((right - left) * item.tile.mpp[0], (bottom - top) * item.tile.mpp[1])
     lines = [f"{item.tile.split} {item.label} {size[0]:.1f} x {size[1]:.1f} µm", item.tile.name]
-    return _write(cell, lines, CELL)
+    return write_lines(cell, lines, CELL)
 
 
 def _inside(place: float) -> int:
@@ -95,7 +95,7 @@ def _rectangle(cell: RGB, upper: Point, lower: Point, colour: tuple[int, int, in
     cv2.rectangle(cell, upper, lower, colour, 1)
 
 
-def _write(image: RGB, lines: Sequence[str], top: int, left: int = 0) -> RGB:
+def write_lines(image: RGB, lines: Sequence[str], top: int, left: int = 0) -> RGB:
     """Lines of small black text, shortened in the middle where there is no room."""
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)

@@ -15,8 +15,10 @@ from converters.images import IMAGE_SUFFIXES, find_files
 from mitoyolo.dataset import INDEX
 from mitoyolo.jobs import check_apart, fingerprint, open_job
 from mitoyolo.progress import bar, note, track
+from mitoyolo.stain.methods import find_method
 from mitoyolo.stain.normaliser import Fitted, Normaliser
 from mitoyolo.stain.pool import Pool, cores
+from mitoyolo.stain.sheet import check_sheet, write_sheet
 from mitoyolo.stain.source import PASSED, SUMMARY, Source, read_source
 from mitoyolo.stain.target import default_target, read_target, write_target
 from mitoyolo.stain.work import Batch, Fit
@@ -33,6 +35,7 @@ def normalize_folder(
     mode: str = "case",
     target: Path | None = None,
     workers: int = 0,
+    sheet: Path | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Normalise every image below ``src`` into ``out``, under the same names and formats.
@@ -53,6 +56,8 @@ def normalize_folder(
         method's default.
     workers : int
         Processes; 0 for all cores.
+    sheet : Path, optional
+        A PNG to write: tiles of some cases before and after.
     overwrite : bool
         Empty ``out`` where it holds another call's result.
 
@@ -68,6 +73,8 @@ def normalize_folder(
         A folder or image cannot be used; the file is named.
     """
     check_apart(out, [src])
+    if sheet:
+        check_sheet(sheet, src, out)
     if workers < 0:
         raise InputError(f"{workers} workers", fix="give 0 (all cores) or more")
     normaliser = _normaliser(method, mode, target)
@@ -83,8 +90,12 @@ def normalize_folder(
     ) as job:
         if job.finished:
             note(f"{out} is finished already")
-            return dict(read_json(out / SUMMARY))
-        return _build(source, out, normaliser, workers or cores())
+            summary = dict(read_json(out / SUMMARY))
+        else:
+            summary = _build(source, out, normaliser, workers or cores())
+    if sheet:
+        write_sheet(source, out, sheet)
+    return summary
 
 
 def fit_target(images: Path, stats: Path, method: str = "reinhard") -> dict[str, Any]:
@@ -100,6 +111,7 @@ def fit_target(images: Path, stats: Path, method: str = "reinhard") -> dict[str,
     InputError
         No images, an unreadable one, or none with stained tissue.
     """
+    find_method(method).needs()
     if not images.exists():
         raise InputError("no such file or folder", file=images)
     paths = [images] if images.is_file() else list(find_files(images, IMAGE_SUFFIXES))
@@ -114,6 +126,7 @@ def _bar_over(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _normaliser(method: str, mode: str, target: Path | None) -> Normaliser:
     Normaliser(method, mode)  # refuses unknown names before anything is read
+    find_method(method).needs()
     if target is None:
         if mode == "target":
             raise InputError(
@@ -179,7 +192,7 @@ def _map(
 ) -> list[tuple[str, str]]:
     """Write the images; those that passed through, with the reason."""
     tasks = (
-        Batch(fitted, source.root, out, names[start : start + BATCH])
+        Batch(fitted, source.root, out, names[start : start + BATCH], len(names) // pool.workers)
         for names, fitted in zip(groups, fits, strict=True)
         for start in range(0, len(names), BATCH)
     )

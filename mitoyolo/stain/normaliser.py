@@ -20,20 +20,19 @@ through unchanged in every mode: white stays white, and noise is not stretched i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from converters.errors import InputError
 from mitoyolo.images import RGB
 from mitoyolo.stain.methods import Statistics, find_method
-from mitoyolo.stain.target import DEFAULT_TARGET, MIN_TISSUE, MODES, Target
-from mitoyolo.stain.tissue import tissue_fraction
+from mitoyolo.stain.target import MODES, Target, default_target
+from mitoyolo.stain.tissue import MIN_TISSUE, has_tissue
 
 SAMPLE_TILES = 64
 """Tiles with tissue that one fit is made from; more change its numbers by little."""
 
 LITTLE_TISSUE = f"under {MIN_TISSUE:.0%} tissue"
-ONE_COLOUR = "one colour"
 NO_FIT = "no tissue in its case to fit"
 
 
@@ -50,12 +49,19 @@ class Normaliser:
 
     method: str = "reinhard"
     mode: str = "case"
-    target: Target = field(default=DEFAULT_TARGET)
+    target: Target = None  # type: ignore[assignment]  # the method's default, at once
 
     def __post_init__(self) -> None:
         find_method(self.method)
         if self.mode not in MODES:
             raise InputError(f"no mode {self.mode!r}", fix=f"use one of: {', '.join(MODES)}")
+        if self.mode != "tile" and find_method(self.method).fixed_map is None:
+            raise InputError(
+                f"mode `{self.mode}` for {self.method}, which fits each tile alone",
+                fix="use mode `tile`",
+            )
+        if self.target is None:
+            object.__setattr__(self, "target", default_target(self.method, self.mode))
 
     def to_dict(self) -> dict[str, Any]:
         """The ``normalisation`` of ``dataset.yaml`` and of a weights file, as plain types."""
@@ -122,12 +128,13 @@ class Fitted:
 
     def apply_or_reason(self, rgb: RGB) -> tuple[RGB, str | None]:
         """As :meth:`apply`, with the reason for passing through, or None."""
-        if tissue_fraction(rgb) < MIN_TISSUE:
+        if not has_tissue(rgb):
             return rgb, LITTLE_TISSUE
         if self.source is None and not self.per_tile:
             return rgb, NO_FIT
-        mapped = find_method(self.method).map_tile(rgb, self.source, self.target)
-        return (rgb, ONE_COLOUR) if mapped is None else (mapped, None)
+        method = find_method(self.method)
+        mapped = method.map_tile(rgb, self.source, self.target)
+        return (rgb, method.unmapped) if mapped is None else (mapped, None)
 
 
 def spread(count: int) -> Iterator[int]:
@@ -148,7 +155,7 @@ def spread(count: int) -> Iterator[int]:
 def _with_tissue(images: Iterable[RGB], limit: int) -> Iterator[RGB]:
     left = limit
     for image in images:
-        if tissue_fraction(image) >= MIN_TISSUE:
+        if has_tissue(image):
             yield image
             left -= 1
             if not left:

@@ -33,13 +33,13 @@ class Pool:
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
+        self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Pool:
-        if self._workers > 1:
+        if self.workers > 1:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_start)
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +63,7 @@ class Pool:
         try:
             for task in tasks:
                 waiting.append(self._pool.submit(function, task))
-                if len(waiting) >= 2 * self._workers:
+                if len(waiting) >= 2 * self.workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from converters.errors import InputError
 from mitoyolo.images import RGB
-from mitoyolo.stain.tissue import tissue_mask
+from mitoyolo.stain import tissue
+from mitoyolo.stain.numbers import Triple, triple
 
-Triple = tuple[float, float, float]
 Levels = NDArray[np.uint8]
 
 MIN_DEVIATION = 1.0
@@ -66,18 +66,7 @@ class Stats:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Stats:
         """Read what :meth:`to_dict` gives; other keys are ignored."""
-        return cls(_triple(value, "mean"), _triple(value, "std"))
-
-
-def _triple(value: Mapping[str, Any], key: str) -> Triple:
-    numbers = value.get(key)
-    if (
-        not isinstance(numbers, (list, tuple))
-        or len(numbers) != 3
-        or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
-    ):
-        raise InputError(f"`{key}` is {numbers!r}, expected three numbers [L, a, b]")
-    return cast(Triple, tuple(float(number) for number in numbers))
+        return cls(*(triple(value.get(key), key, "[L, a, b]") for key in ("mean", "std")))
 
 
 DEFAULT = Stats((55.714, 43.064, -17.908), (15.023, 10.969, 5.776))
@@ -99,10 +88,9 @@ def to_lab(rgb: RGB) -> Levels:
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), np.uint8)
 
 
-def is_flat(lab: Levels) -> bool:
-    """Whether a channel varies by less than one level: one colour, nothing to stretch."""
-    deviation = cv2.meanStdDev(lab)[1]
-    return bool((deviation < MIN_DEVIATION).any())
+def is_flat(rgb: RGB) -> bool:
+    """Whether a LAB channel varies by less than one level: one colour, nothing to stretch."""
+    return tissue.is_flat(rgb, MIN_DEVIATION, to_lab)
 
 
 def stats_of_lab(lab: Levels) -> Stats:
@@ -161,7 +149,7 @@ class Gauge:
     def add(self, rgb: RGB) -> None:
         """Count a tile's pixels."""
         lab = to_lab(rgb)
-        self._tissue += histogram(lab[tissue_mask(rgb)])
+        self._tissue += histogram(lab[tissue.tissue_mask(rgb)])
         self._whole += histogram(lab)
         self._first = None if self._images else lab
         self._images += 1
@@ -173,7 +161,7 @@ class Gauge:
     def whole(self) -> Stats | None:
         """Statistics of all pixels; those of a single tile are staintools' to the last bit."""
         if self._first is not None:
-            return None if is_flat(self._first) else stats_of_lab(self._first)
+            return None if tissue.is_flat(self._first, MIN_DEVIATION) else stats_of_lab(self._first)
         return stats_of_histogram(self._whole)
 
 
@@ -210,9 +198,9 @@ def apply_to_lab(lab: Levels, table: Levels) -> RGB:
     return np.asarray(cv2.cvtColor(mapped, cv2.COLOR_LAB2RGB), np.uint8)
 
 
-def apply(rgb: RGB, table: Levels) -> RGB:
-    """Map an RGB image by ``table`` of (256, 3), as :func:`tables` gives it."""
-    return apply_to_lab(to_lab(rgb), table)
+def apply(rgb: RGB, source: Stats, target: Stats) -> RGB:
+    """Bring an image from ``source`` to ``target``."""
+    return apply_to_lab(to_lab(rgb), tables(source, target))
 
 
 def map_tile(rgb: RGB, source: Stats | None, target: Stats) -> RGB | None:
@@ -221,6 +209,6 @@ def map_tile(rgb: RGB, source: Stats | None, target: Stats) -> RGB | None:
     None for a flat tile: stretching noise of less than a level would paint it.
     """
     lab = to_lab(rgb)
-    if is_flat(lab):
+    if tissue.is_flat(lab, MIN_DEVIATION):
         return None
     return apply_to_lab(lab, tables(source or stats_of_lab(lab), target))

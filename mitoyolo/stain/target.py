@@ -11,11 +11,8 @@ from typing import Any
 from converters.errors import InputError
 from converters.files import read_json, write_json
 from mitoyolo.images import read_rgb
-from mitoyolo.stain.methods import METHODS, Statistics, find_method
-from mitoyolo.stain.tissue import tissue_fraction
-
-MIN_TISSUE = 0.05
-"""A tile with a smaller share of tissue is neither measured nor normalised."""
+from mitoyolo.stain.methods import METHODS, Statistics, as_options, find_method
+from mitoyolo.stain.tissue import MIN_TISSUE, has_tissue
 
 MODES = ("case", "tile", "target")
 
@@ -39,9 +36,6 @@ def default_target(method: str = "reinhard", mode: str = "case") -> Target:
     return Target(found.default_whole if whole else found.default, found.default_source)
 
 
-DEFAULT_TARGET = default_target()
-
-
 def read_target(path: Path, method: str = "reinhard", mode: str = "case") -> Target:
     """Read a target image or a fit saved by :func:`write_target`.
 
@@ -56,7 +50,7 @@ def read_target(path: Path, method: str = "reinhard", mode: str = "case") -> Tar
     if path.suffix.lower() == ".json":
         return _read_fit(path, method, mode)
     image = read_rgb(path)
-    if tissue_fraction(image) < MIN_TISSUE:
+    if not has_tissue(image):
         raise InputError(
             f"under {MIN_TISSUE:.0%} tissue",
             file=path,
@@ -67,7 +61,7 @@ def read_target(path: Path, method: str = "reinhard", mode: str = "case") -> Tar
     measured = gauge.whole() if mode == "tile" else gauge.tissue()
     if measured is None:
         raise InputError(
-            "one colour only, nothing to measure",
+            f"{find_method(method).unmapped}: nothing to measure",
             file=path,
             fix="choose a stained H&E tile as target",
         )
@@ -84,7 +78,7 @@ def _read_fit(path: Path, method: str, mode: str) -> Target:
             f"a fit of method {value['method']!r}, expected {method!r}",
             file=path,
             where="method",
-            fix=f"add --method {value['method']}" if value["method"] in METHODS else fix,
+            fix=f"use {as_options(value['method'])}" if value["method"] in METHODS else fix,
         )
     numbers = value
     if mode == "tile" and isinstance(value.get("whole"), dict):
@@ -120,7 +114,7 @@ def write_target(
     kept = 0
     for file in progress(images):
         image = read_rgb(file)
-        if tissue_fraction(image) >= MIN_TISSUE:
+        if has_tissue(image):
             gauge.add(image)
             digest.update(_hash(file))
             kept += 1

@@ -9,11 +9,15 @@ stroma, and leave out lumina, fat and the pen-free background.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mitoyolo.images import RGB
+
+Levels = NDArray[np.uint8]
 
 MIN_SATURATION = 16
 """Least difference of the largest and the smallest of R, G and B, in grey levels.
@@ -23,6 +27,12 @@ The difference rather than its ratio to the largest, which is noise in black bor
 
 MAX_LUMINANCE = 228
 """Greatest luma (ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B), in grey levels."""
+
+MIN_TISSUE = 0.05
+"""A tile with a smaller share of tissue is neither measured nor normalised."""
+
+GLANCE = 8
+"""Every so many rows are looked at first: where they alone settle a question, the rest is saved."""
 
 
 def tissue_mask(rgb: RGB) -> NDArray[np.bool_]:
@@ -42,6 +52,45 @@ def tissue_mask(rgb: RGB) -> NDArray[np.bool_]:
 def tissue_fraction(rgb: RGB) -> float:
     """The share of pixels that are tissue, 0 to 1; 0 for an image without pixels."""
     return cv2.countNonZero(_mask(rgb)) / (rgb.shape[0] * rgb.shape[1]) if rgb.size else 0.0
+
+
+def has_tissue(rgb: RGB) -> bool:
+    """Whether at least :data:`MIN_TISSUE` of an image is tissue.
+
+    >>> has_tissue(np.full((64, 64, 3), 255, np.uint8))
+    False
+    """
+    needed = MIN_TISSUE * rgb.shape[0] * rgb.shape[1]
+    if rgb.size and cv2.countNonZero(_mask(glance(rgb))) >= needed:
+        return True
+    return tissue_fraction(rgb) >= MIN_TISSUE
+
+
+def glance(image: Levels) -> Levels:
+    """Every :data:`GLANCE`-th row of an image."""
+    return np.ascontiguousarray(image[::GLANCE])
+
+
+def is_flat(image: Levels, least: float, form: Callable[[Levels], Levels] | None = None) -> bool:
+    """Whether a channel's standard deviation is under ``least`` levels.
+
+    The variance of a whole is at least that of a part times the part's share, so a part that
+    varies enough settles it.
+
+    Parameters
+    ----------
+    image : uint8 array of shape (height, width, channels), not empty
+    form : callable, optional
+        Brings the pixels to the colour space whose channels are meant.
+    """
+    part = glance(image)
+    if (_deviations(part, form) ** 2 * (len(part) / len(image)) > least**2).all():
+        return False
+    return bool((_deviations(image, form) < least).any())
+
+
+def _deviations(image: Levels, form: Callable[[Levels], Levels] | None) -> NDArray[np.float64]:
+    return np.asarray(cv2.meanStdDev(form(image) if form else image)[1])
 
 
 def _mask(rgb: RGB) -> NDArray[np.uint8]:

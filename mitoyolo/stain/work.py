@@ -9,6 +9,7 @@ import tifffile
 
 from converters.files import copy_file, write_with
 from mitoyolo.images import RGB, read_rgb, write_rgb
+from mitoyolo.stain.colours import quick
 from mitoyolo.stain.normaliser import Fitted, Normaliser, spread
 
 
@@ -28,12 +29,16 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images of one case to bring from ``root`` to ``out`` under the same names."""
+    """Images of one case to bring from ``root`` to ``out`` under the same names.
+
+    ``alike`` says how many images a process has to expect with this fit.
+    """
 
     fitted: Fitted
     root: Path
     out: Path
     names: tuple[str, ...]
+    alike: int
 
     def run(self) -> list[tuple[str, str | None]]:
         """Write what is not there yet; each name with the reason why it passed through, or None.
@@ -46,7 +51,7 @@ class Batch:
     def _one(self, source: Path, target: Path) -> str | None:
         if target.exists():
             return self._reason(source) if _same(source, target) else None
-        image, reason = self.fitted.apply_or_reason(read_rgb(source))
+        image, reason = self._apply(source)
         if reason:
             copy_file(source, target)
         elif target.suffix.lower() in (".tif", ".tiff"):
@@ -56,7 +61,12 @@ class Batch:
         return reason
 
     def _reason(self, source: Path) -> str | None:
-        return self.fitted.apply_or_reason(read_rgb(source))[1]
+        return self._apply(source)[1]
+
+    def _apply(self, source: Path) -> tuple[RGB, str | None]:
+        image = read_rgb(source)
+        apply = quick(self.fitted, self.alike * image.shape[0] * image.shape[1])
+        return apply(image)
 
 
 def _same(one: Path, other: Path) -> bool:

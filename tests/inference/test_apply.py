@@ -159,7 +159,7 @@ def test_one_fit_a_case_and_scanner_over_all_splits(
 def test_tiles_reach_the_model_in_their_new_colours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: Dataset
 ) -> None:
-    monkeypatch.setattr(Fitted, "apply", lambda self, image: (255 - image, True))
+    monkeypatch.setattr(Fitted, "apply_or_reason", lambda self, image: (255 - image, None))
     seen: list[RGB] = []
     detector = PixelDetector(card=card(normalisation=REINHARD))
     monkeypatch.setattr(

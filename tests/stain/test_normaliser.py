@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converters.errors import InputError
-from mitoyolo.stain.normaliser import LITTLE_TISSUE, NO_FIT, ONE_COLOUR, Normaliser, spread
+from mitoyolo.stain.normaliser import LITTLE_TISSUE, NO_FIT, Normaliser, spread
 from mitoyolo.stain.reinhard import stats_of
 from mitoyolo.stain.target import MODES, Target
 
@@ -20,7 +20,7 @@ from mitoyolo.stain.target import MODES, Target
     [
         ((255, 255, 255), LITTLE_TISSUE),
         ((0, 0, 0), LITTLE_TISSUE),
-        ((222, 140, 190), ONE_COLOUR),
+        ((222, 140, 190), "one colour"),
     ],
 )
 def test_tiles_without_stain_pass_through(tissue, mode: str, colour, reason: str) -> None:

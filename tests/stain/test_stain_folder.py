@@ -22,6 +22,7 @@ from converters.files import read_json
 from converters.images import image_mpp
 from mitoyolo.dataset import open_dataset
 from mitoyolo.images import read_rgb, write_rgb
+from mitoyolo.stain import colours
 from mitoyolo.stain.folder import normalize_folder
 from mitoyolo.stain.reinhard import Gauge, map_tile
 from mitoyolo.stain.source import read_source
@@ -143,10 +144,40 @@ def test_modes_differ_and_tile_is_the_papers(plain: Path, tissue, tmp_path: Path
     assert np.array_equal(outs["tile"], expected)
 
 
-def test_the_number_of_workers_changes_no_byte(plain: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["reinhard", "macenko"])
+@pytest.mark.parametrize("mode", ["case", "tile"])
+def test_the_number_of_workers_changes_no_byte(
+    method: str, mode: str, plain: Path, tmp_path: Path
+) -> None:
     for workers in (1, 2):
-        normalize_folder(plain, tmp_path / str(workers), workers=workers)
+        summary = normalize_folder(
+            plain, tmp_path / str(workers), method=method, mode=mode, workers=workers
+        )
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    assert (summary["method"], summary["normalised"]) == (method, 2 * TILES)
+
+
+def test_a_table_of_colours_changes_no_byte(plain: Path, tmp_path: Path, monkeypatch) -> None:
+    made = []
+    make = colours.colour_table
+    monkeypatch.setattr(colours, "colour_table", lambda fitted: made.append(fitted) or make(fitted))
+    normalize_folder(plain, tmp_path / "without", workers=1)
+    assert made == []
+    # the white tile of case A counts: 13 images of it, 12 of B
+    monkeypatch.setattr(colours, "PAYS_FROM", 12.5 * 96 * 112)
+    normalize_folder(plain, tmp_path / "with", workers=1)
+    assert len(made) == 1
+    assert contents(tmp_path / "with") == contents(tmp_path / "without")
+
+
+def test_a_sheet_is_written_even_of_what_is_finished(plain: Path, tmp_path: Path) -> None:
+    for name in ("one.png", "other.png"):
+        normalize_folder(plain, tmp_path / "out", workers=1, sheet=tmp_path / name)
+    assert read_rgb(tmp_path / "one.png").shape[1] > 8 * 112
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "other.png").read_bytes()
+    with pytest.raises(InputError, match="would lie among the images"):
+        normalize_folder(plain, tmp_path / "new", sheet=plain / "sheet.png")
+    assert not (tmp_path / "new").exists()
 
 
 def test_continued_is_the_same_as_uninterrupted(plain: Path, tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""Numbers of a saved fit, checked."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from converters.errors import InputError
+
+Triple = tuple[float, float, float]
+
+
+def triple(numbers: object, key: str, names: str) -> Triple:
+    """Three numbers of ``key``, as floats; ``names`` says which three are expected.
+
+    Raises
+    ------
+    InputError
+        It is anything else.
+    """
+    if (
+        not isinstance(numbers, (list, tuple))
+        or len(numbers) != 3
+        or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
+    ):
+        raise InputError(f"`{key}` is {numbers!r}, expected three numbers {names}")
+    return cast(Triple, tuple(float(number) for number in numbers))
