@@ -540,6 +540,9 @@ def evaluate(
         Path | None,
         typer.Option(metavar="P2", help="Other predictions, for the paired difference in F1."),
     ] = None,
+    against_threshold: Annotated[
+        str | None, typer.Option(metavar="F", help="Of P2; else as --threshold.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write what `val` writes; else nothing is.")
     ] = None,
@@ -564,6 +567,8 @@ def evaluate(
 
     if overwrite and not out:
         raise typer.BadParameter("is for --out", param_hint="--overwrite")
+    if against_threshold and not against:
+        raise typer.BadParameter("is for --against", param_hint="--against-threshold")
     if split:
         _one_of("--split", split, SPLITS)
     if protocol:
@@ -577,6 +582,9 @@ def evaluate(
         split=split,
         threshold=None if threshold == "auto" else _share("--threshold", threshold),
         against=against,
+        against_threshold=(
+            _share("--against-threshold", against_threshold) if against_threshold else None
+        ),
         out=out,
         seed=seed,
         overwrite=overwrite,

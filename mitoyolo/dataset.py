@@ -343,7 +343,7 @@ def open_dataset(path: Path) -> Dataset:
             fix="use a folder written by `mitoyolo convert`",
         )
     _check_block(block, index)
-    tiles = _tiles(root)
+    tiles = read_manifest(root)
     labelled = [tile for tile in tiles if tile.split != UNLABELLED]
     others = [tile for tile in tiles if tile.split == UNLABELLED]
     if (root / AUGMENTED).exists():
@@ -375,7 +375,14 @@ def _check_block(block: dict[str, Any], index: Path) -> None:
         raise InputError(f"`labels` are {labels!r:.60}, expected {list(LABELS)}", file=index)
 
 
-def _tiles(root: Path) -> list[Tile]:
+def read_manifest(root: Path) -> list[Tile]:
+    """The rows of a folder's ``manifest.csv``.
+
+    Raises
+    ------
+    InputError
+        It is missing or damaged.
+    """
     file = root / MANIFEST
     tiles = []
     for line, row in read_rows(file, MANIFEST_COLUMNS):

@@ -14,7 +14,7 @@ from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import check_device
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.weights import find_weights
-from mitoyolo.evaluation.protocols import protocol_of_data
+from mitoyolo.evaluation.protocols import get_protocol
 from mitoyolo.jobs import open_job, versions
 from mitoyolo.progress import bar, note
 from mitoyolo.report.training import draw_curves
@@ -127,7 +127,7 @@ def _train(
 ) -> dict[str, Any]:
     from mitoyolo.detectors.yolo_train import finish, train_yolo
 
-    protocol = protocol_of_data(dataset.block["protocol"], note)
+    protocol = get_protocol(dataset.block["protocol"])
     batches = options.epochs * -(-len(dataset.images_of("train")) // options.batch)
     with bar("training", unit="batches", total=batches) as progress:
         outcome = train_yolo(
@@ -165,7 +165,7 @@ def _train(
         run / "results.csv",
         run / "curves.png",
         title=f"{options.model}, {run.name}",
-        rule=f"{protocol.name}, {protocol.radius_um:g} µm",
+        rule=protocol.title,
     )
     f1 = "undefined" if outcome.f1 is None else f"{outcome.f1:.3f}"
     note(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,17 @@ from converters.files import read_json, write_json
 from converters.mpp import Mpp, differ
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import Detector, load_detector
-from mitoyolo.evaluation.curves import froc, precision_recall_curve, rank
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.evaluation.metrics import evaluate
-from mitoyolo.evaluation.plots import draw_froc, draw_pr
-from mitoyolo.evaluation.protocols import Protocol, get_protocol, protocol_of_data
-from mitoyolo.evaluation.threshold import choose_threshold
+from mitoyolo.evaluation.metrics import evaluate, interval_note
+from mitoyolo.evaluation.protocols import Protocol, get_protocol
+from mitoyolo.evaluation.threshold import DEFAULT, choose_threshold
 from mitoyolo.inference.apply import check_classes, detect_tiles
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.scoring import by_source, fields_of
 from mitoyolo.inference.tables import write_predictions
 from mitoyolo.jobs import RUN_FILE, fingerprint, open_job
 from mitoyolo.progress import note
+from mitoyolo.report.overlay import stitch
 from mitoyolo.report.val import write_val_report
 
 INDEX = "metrics.json"
@@ -93,8 +93,7 @@ def val(
             fix="state the µm/px of the data by --mpp, which then is taken as the model's too",
         )
     dataset = _at_mpp(dataset, mpp)
-    name = protocol or protocol_of_data(dataset.block["protocol"], note).name
-    rule = get_protocol(name, radius_um)
+    rule = get_protocol(protocol or dataset.block["protocol"], radius_um)
     folder = out or _run_of(weights) / f"val-{split}"
     arguments = {
         "data": str(dataset.root.resolve()),
@@ -121,11 +120,11 @@ def val(
         fields = fields_of(dataset, split, of_source, detector.classes)
         metrics = evaluate(fields, rule, chosen, chosen_on, seed=seed)
         metrics["split"] = split
-        if split == "val" and threshold is None:
-            metrics["warning"] = (
-                "the threshold was chosen on this split, so these figures are optimistic"
-            )
-            note(f"warning: {metrics['warning']}")
+        if warning := _warning(split, threshold):
+            metrics["warning"] = warning
+            note(f"warning: {warning}")
+        if about := interval_note(metrics):
+            note(about)
         _write(folder, dataset, split, detector, of_source, fields, rule, metrics)
         write_json(folder / INDEX, metrics)
     return metrics
@@ -144,7 +143,8 @@ def summary_line(metrics: dict[str, Any]) -> str:
     return (
         f"F1 {text('f1')}{between}, precision {text('precision')}, recall "
         f"{text('recall')}: {metrics['tp']} found, {metrics['fp']} false, {metrics['fn']} missed; "
-        f"{metrics['protocol']} {metrics['radius_um']:g} µm, threshold {metrics['threshold']:.3f} "
+        f"{get_protocol(metrics['protocol'], metrics['radius_um']).title}, "
+        f"threshold {metrics['threshold']:.3f} "
         f"({metrics['threshold_from']})"
     )
 
@@ -180,7 +180,19 @@ def _threshold(
     note("the weights carry no threshold; it is chosen on the validation split")
     found = by_source(dataset.of_split("val"), detect_tiles(detector, dataset, "val"))
     fields = fields_of(dataset, "val", found, detector.classes)
+    if not any(len(field.truth) for field in fields):
+        note(f"the validation split has no mitosis; the threshold is {DEFAULT}")
+        return DEFAULT, "default, since the val split has no mitosis"
     return choose_threshold(fields, rule), f"val split, best F1 by {rule.name}"
+
+
+def _warning(split: str, threshold: float | None) -> str | None:
+    """What makes the figures of a split too good: choices made on it."""
+    if split == "train":
+        return "models are trained on this split, so these figures are optimistic"
+    if split == "val" and threshold is None:
+        return "the threshold was chosen on this split, so these figures are optimistic"
+    return None
 
 
 def _write(
@@ -194,9 +206,5 @@ def _write(
     metrics: dict[str, Any],
 ) -> None:
     write_predictions(folder / "predictions.csv", of_source, detector.classes)
-    ranking = rank(fields, rule)
-    point = (metrics["recall"], metrics["precision"])
-    draw_pr(precision_recall_curve(fields, rule, ranking), point, folder / "pr.png")
-    per_image = (metrics["fp"] / metrics["images"], metrics["recall"])
-    draw_froc(froc(fields, rule, ranking), folder / "froc.png", per_image)
-    write_val_report(folder, dataset, split, fields, metrics)
+    pixels = partial(stitch, dataset, split)
+    write_val_report(folder, f"Validation, {split} split", fields, rule, metrics, pixels)

@@ -195,11 +195,12 @@ REACHES = {
     "evaluate": (
         "mitoyolo.evaluate.evaluate",
         "--truth T --predictions P --protocol midog --radius-um 7.5 --mpp 0.5,1 --split val "
-        "--threshold 0.25 --against P2 --out O --seed 4",
+        "--threshold 0.25 --against P2 --against-threshold 0.75 --out O --seed 4",
         (Path("T"), Path("P")),
         {
             "protocol": "midog", "radius_um": 7.5, "mpp": (0.5, 1.0), "split": "val",
-            "threshold": 0.25, "against": Path("P2"), "out": Path("O"), "seed": 4,
+            "threshold": 0.25, "against": Path("P2"), "against_threshold": 0.75,
+            "out": Path("O"), "seed": 4,
         },
     ),
     "detect": (

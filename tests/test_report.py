@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -158,7 +159,7 @@ def test_a_long_image_is_shrunk_with_its_dots_and_rings_in_place(tmp_path: Path)
         image="long", case="long", mpp=(0.5, 0.5), truth=found, detections=found,
         scores=np.array([0.9]),
     )  # fmt: skip
-    (image,) = pictures(gallery(dataset, "test", [field], 0.5))
+    (image,) = pictures(gallery([field], 0.5, partial(stitch, dataset, "test")))
     assert image.shape[1] == MAX_SIDE
     dot = np.argwhere((image[..., 0] > 190) & (image[..., 1] < 50) & (image[..., 2] < 50))
     assert dot.mean(axis=0)[1] == pytest.approx((wide - 100) * MAX_SIDE / wide, abs=2)

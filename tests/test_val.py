@@ -89,7 +89,8 @@ def test_the_files_and_keys_of_the_contract(data: Path, weights: Path) -> None:
     metrics = val(data, weights)
     out = weights.parents[1] / "val-test"
     assert {path.name for path in out.iterdir()} == {
-        "metrics.json", "predictions.csv", "pr.png", "froc.png", "report.html", "run.json",
+        "metrics.json", "predictions.csv", "pr.png", "froc.png", "cases.png", "agreement.png",
+        "report.html", "run.json",
     }  # fmt: skip
     assert json.loads((out / "metrics.json").read_text()) == metrics
     assert metrics.keys() >= {
@@ -139,6 +140,34 @@ def test_the_split_that_chose_the_threshold_is_reported_with_a_warning(
     assert ("optimistic" in capsys.readouterr().err) is warned
     page = (weights.parents[1] / "val-val" / "report.html").read_text(encoding="utf-8")
     assert ("optimistic" in page) is warned
+
+
+def test_figures_of_the_training_split_are_marked(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_dataset(tmp_path / "data", [Source("one", "train", (Cell(20, 30),))])
+    metrics = val(data, weights, split="train", threshold=0.5)
+    assert "trained on this split" in metrics["warning"]
+    assert metrics["warning"] in capsys.readouterr().err
+
+
+def test_a_val_split_without_a_mitosis_chooses_nothing(
+    tmp_path: Path, weights: Path, detector: PixelDetector
+) -> None:
+    sources = [Source("one", "test", (Cell(20, 30),)), Source("two", "val")]
+    detector.card = card(threshold=None)
+    metrics = val(write_dataset(tmp_path / "data", sources), weights)
+    assert metrics["threshold"] == 0.5
+    assert metrics["threshold_from"] == "default, since the val split has no mitosis"
+
+
+def test_what_an_interval_over_images_leaves_out_is_said(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = [Source(str(n), "test", (Cell(20, 30),), case=str(n % 2)) for n in range(5)]
+    metrics = val(write_dataset(tmp_path / "data", sources), weights)
+    assert metrics["f1_ci95_over"] == "images"
+    assert capsys.readouterr().err.count("case-to-case variation is not in it") == 1
 
 
 def test_plain_weights_need_the_scale_stated(
@@ -202,7 +231,7 @@ def test_the_command_prints_the_result_alone(cli: Cli, data: Path, weights: Path
     done = cli("val", "--data", data, "--weights", weights, "--quiet")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("F1 0.571, precision 0.667, recall 0.500: ")
-    assert "2 found, 1 false, 2 missed; centroid 8 µm, threshold 0.500" in done.out
+    assert "2 found, 1 false, 2 missed; centroid, 8 µm, threshold 0.500" in done.out
     assert done.out.count("\n") == 1
 
 

@@ -17,6 +17,7 @@ from mitoyolo.evaluation.fields import Field, check_fields
 from mitoyolo.evaluation.matching import assign
 from mitoyolo.evaluation.metrics import Counts, count, evaluate
 from mitoyolo.evaluation.protocols import PROTOCOLS, Protocol, get_protocol
+from mitoyolo.evaluation.tally import Tally
 from mitoyolo.evaluation.threshold import choose_threshold
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Froc",
     "PrecisionRecall",
     "Protocol",
+    "Tally",
     "assign",
     "average_precision",
     "check_fields",

@@ -1,4 +1,4 @@
-"""Precision-recall and FROC curves: detections by falling score, each to the nearest free truth."""
+"""Precision-recall and FROC curves, by the protocol's ranking."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mitoyolo.evaluation.fields import Field, FloatArray, pool
+from mitoyolo.evaluation.fields import Field, FloatArray
 from mitoyolo.evaluation.protocols import Protocol
-from mitoyolo.evaluation.ranking import Steps, greedy_hits, steps
+from mitoyolo.evaluation.tally import Steps
 
 FROC_LIMIT = 8.0
 """``froc_auc`` averages the sensitivity from none to this many false positives an image."""
@@ -19,11 +19,9 @@ FROC_LIMIT = 8.0
 class Ranking:
     """The counts at every distinct score, and what they are relative to."""
 
-    steps: Steps
-    truths: int
+    steps: Steps | None  # None: undefined, since the protocol has no ranking or there is no truth
     images: int
-    protocol: str
-    radius_um: float
+    title: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,8 +32,7 @@ class PrecisionRecall:
     precision: FloatArray  # (s,)
     scores: FloatArray  # (s,) falling
     ap: float | None
-    protocol: str
-    radius_um: float
+    title: str  # of the protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,24 +43,21 @@ class Froc:
     sensitivity: FloatArray  # (s,) rising
     scores: FloatArray  # (s,) falling
     auc: float | None
-    protocol: str
-    radius_um: float
+    title: str  # of the protocol
 
 
 def rank(fields: Sequence[Field], protocol: Protocol) -> Ranking:
-    """Give each detection, by falling score, the nearest free truth in the protocol's radius.
+    """Count at every distinct score by the protocol's ranking.
 
-    Detections of equal score are one step: they choose together, and the curves have one point
-    for all of them.
+    Where centres are compared one-to-one, that is: each detection, by falling score, takes the
+    nearest free truth in the protocol's radius. Detections of equal score are one step: they
+    choose together, and the curves have one point for all of them.
     """
-    points = pool(fields)
-    hit = greedy_hits(points, protocol.radius_um)
+    ranked = protocol.ranking(fields, protocol.limit) if protocol.ranking else None
     return Ranking(
-        steps=steps(points.scores, hit, len(points.truth)),
-        truths=len(points.truth),
-        images=points.images,
-        protocol=protocol.name,
-        radius_um=protocol.radius_um,
+        steps=ranked.steps() if ranked and ranked.truths.any() else None,
+        images=len(fields),
+        title=protocol.title,
     )
 
 
@@ -77,30 +71,34 @@ def precision_recall_curve(
     fields : sequence of Field
         The images.
     protocol : Protocol
-        Whose radius is used.
+        Whose ranking is used.
     ranking : Ranking, optional
         ``rank(fields, protocol)``, when it is at hand.
 
     Returns
     -------
     PrecisionRecall
-        Without a truth, no points and ``ap`` None.
+        Without a truth or a ranking, no points and ``ap`` None.
     """
     ranking = ranking or rank(fields, protocol)
-    if ranking.truths:
-        recall = ranking.steps.tp / ranking.truths
-        precision = ranking.steps.tp / (ranking.steps.tp + ranking.steps.fp)
-        scores, ap = ranking.steps.scores, _all_point_area(recall, precision)
-    else:
-        recall, precision, scores, ap = np.empty(0), np.empty(0), np.empty(0), None
+    steps, none = ranking.steps, np.empty(0)
+    if steps is None:
+        return PrecisionRecall(
+            recall=none, precision=none, scores=none, ap=None, title=ranking.title
+        )
+    recall = _recall(steps)
+    precision = steps.tp / (steps.tp + steps.fp)
     return PrecisionRecall(
         recall=recall,
         precision=precision,
-        scores=scores,
-        ap=ap,
-        protocol=ranking.protocol,
-        radius_um=ranking.radius_um,
+        scores=steps.scores,
+        ap=_all_point_area(recall, precision),
+        title=ranking.title,
     )
+
+
+def _recall(steps: Steps) -> FloatArray:
+    return np.asarray(steps.tp / (steps.tp + steps.fn))
 
 
 def average_precision(fields: Sequence[Field], protocol: Protocol) -> float | None:
@@ -125,21 +123,19 @@ def froc(fields: Sequence[Field], protocol: Protocol, ranking: Ranking | None = 
     Froc
         Its ``auc`` is the mean sensitivity over 0 to 8 false positives an image, under the step
         curve (at x, the best sensitivity that costs at most x), which goes on flat beyond its
-        end. Without a truth, no points and ``auc`` None.
+        end. Without a truth or a ranking, no points and ``auc`` None.
     """
     ranking = ranking or rank(fields, protocol)
-    if ranking.truths:
-        cost, sensitivity = ranking.steps.fp / ranking.images, ranking.steps.tp / ranking.truths
-        scores, auc = ranking.steps.scores, _mean_height(cost, sensitivity)
-    else:
-        cost, sensitivity, scores, auc = np.empty(0), np.empty(0), np.empty(0), None
+    steps, none = ranking.steps, np.empty(0)
+    if steps is None:
+        return Froc(fp_per_image=none, sensitivity=none, scores=none, auc=None, title=ranking.title)
+    cost, sensitivity = steps.fp / ranking.images, _recall(steps)
     return Froc(
         fp_per_image=cost,
         sensitivity=sensitivity,
-        scores=scores,
-        auc=auc,
-        protocol=ranking.protocol,
-        radius_um=ranking.radius_um,
+        scores=steps.scores,
+        auc=_mean_height(cost, sensitivity),
+        title=ranking.title,
     )
 
 

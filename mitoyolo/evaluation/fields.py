@@ -162,50 +162,68 @@ class Pool:
     """All fields in one set of arrays, in µm, so that one call serves thousands of images.
 
     Points stand sorted by place within their image (detections by falling score first), which
-    makes every later tie-break independent of the order in which they were given.
+    makes every later tie-break independent of the order in which they were given. For rules in
+    which that order matters, and for what else is known of a point, it is kept beside them.
     """
 
     truth: FloatArray  # (n, 2) µm
     truth_image: IntArray  # (n,) index of the field
+    truth_order: IntArray  # (n,) place among the truths of all fields as given
     detections: FloatArray  # (m, 2) µm
     detection_image: IntArray  # (m,)
+    detection_order: IntArray  # (m,)
     scores: FloatArray  # (m,)
     images: int
-
-    def above(self, threshold: float) -> Pool:
-        """Return the pool with the detections scored ``threshold`` or more."""
-        kept = self.scores >= threshold
-        return dataclasses.replace(
-            self,
-            detections=self.detections[kept],
-            detection_image=self.detection_image[kept],
-            scores=self.scores[kept],
-        )
 
 
 def pool(fields: Sequence[Field]) -> Pool:
     """Put fields together; images are told apart by their place in ``fields``."""
     check_fields(fields)
-    truth, truth_image = _stack([f.truth for f in fields], [f.mpp for f in fields])
-    detections, detection_image = _stack([f.detections for f in fields], [f.mpp for f in fields])
+    truth, truth_image = in_um(fields, "truth")
+    detections, detection_image = in_um(fields, "detections")
     scores = np.concatenate([np.empty(0), *(f.scores for f in fields)])
-    by_place = np.lexsort((truth[:, 1], truth[:, 0], truth_image))
-    by_score = np.lexsort((detections[:, 1], detections[:, 0], -scores, detection_image))
+    by_place = _sorted([f.truth for f in fields])
+    by_score = _sorted([np.column_stack([-f.scores, f.detections]) for f in fields])
     return Pool(
         truth=truth[by_place],
         truth_image=truth_image[by_place],
+        truth_order=by_place,
         detections=detections[by_score],
         detection_image=detection_image[by_score],
+        detection_order=by_score,
         scores=scores[by_score],
         images=len(fields),
     )
 
 
-def _stack(
-    points: list[FloatArray], mpps: list[tuple[float, float]]
-) -> tuple[FloatArray, IntArray]:
-    """Concatenate pixel points as µm, with the index of the list each came from."""
-    lengths = [len(p) for p in points]
-    image = np.repeat(np.arange(len(points), dtype=np.int64), lengths)
-    stacked = np.concatenate([np.empty((0, 2)), *points])
-    return stacked * np.asarray(mpps, dtype=np.float64).reshape(-1, 2)[image], image
+def _sorted(tables: list[FloatArray]) -> IntArray:
+    """The order of all rows, table after table, each by its columns from the first on."""
+    orders, before = [np.empty(0, dtype=np.int64)], 0
+    for table in tables:
+        order = np.argsort(table[:, 0])
+        if not np.diff(table[order, 0]).all():  # equal ones: the other columns are needed
+            order = np.lexsort(table.T[::-1])
+        orders.append(order + before)
+        before += len(table)
+    return np.concatenate(orders)
+
+
+def in_um(fields: Sequence[Field], name: str) -> tuple[FloatArray, IntArray]:
+    """Put the points of one name together.
+
+    Parameters
+    ----------
+    name : str
+        ``"truth"``, ``"detections"``, ``"imposters"`` or ``"imposter_detections"``.
+
+    Returns
+    -------
+    points : (n, 2) float64
+        In µm, in the order given.
+    image : (n,) int
+        The place in ``fields`` of the field each is from.
+    """
+    points: list[FloatArray] = [getattr(field, name) for field in fields]
+    mpp = np.array([field.mpp for field in fields]).reshape(-1, 2)
+    image = np.repeat(np.arange(len(fields), dtype=np.int64), [len(p) for p in points])
+    return np.concatenate([np.empty((0, 2)), *points]) * mpp[image], image

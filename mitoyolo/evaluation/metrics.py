@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from converters.errors import InputError
-from mitoyolo.evaluation.bootstrap import f1_interval
+from mitoyolo.evaluation.agreement import agreement
+from mitoyolo.evaluation.bootstrap import MIN_CASES, f1_interval
+from mitoyolo.evaluation.coco_map import coco_map
+from mitoyolo.evaluation.confusion import confusion
 from mitoyolo.evaluation.curves import (
     average_precision,
     froc,
@@ -22,7 +23,7 @@ from mitoyolo.evaluation.curves import (
     rank,
 )
 from mitoyolo.evaluation.fields import Field, IntArray, check_fields
-from mitoyolo.evaluation.protocols import Protocol
+from mitoyolo.evaluation.protocols import PROTOCOLS, Protocol
 
 __all__ = [
     "Counts",
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "froc",
     "froc_auc",
+    "interval_note",
     "precision_recall_curve",
 ]
 
@@ -110,7 +112,7 @@ def count(fields: Sequence[Field], protocol: Protocol, threshold: float) -> Coun
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold of {threshold}, expected 0 to 1")
     check_fields(fields)
-    return Counts(per_field=protocol.match(fields, threshold, protocol.radius_um))
+    return Counts(per_field=protocol.match(fields, threshold))
 
 
 def evaluate(
@@ -138,8 +140,13 @@ def evaluate(
     Returns
     -------
     dict
-        Plain types, ready for JSON; undefined values are None. ``fp_per_mm2`` is there when the
-        area of every image is known.
+        Plain types, ready for JSON; undefined values are None. Besides the counts at the
+        threshold, their ratios and interval, ``ap`` and ``froc_auc``: ``truths`` and
+        ``detections``, how many there are whatever the protocol makes of them, and all three a
+        mm² where the area of every image is known; the same by case and by domain;
+        ``agreement`` of the cases' counts (:func:`mitoyolo.evaluation.agreement.agreement`);
+        ``confusion`` where imposters are annotated (:mod:`mitoyolo.evaluation.confusion`); and
+        ``coco`` where box sizes are known (:mod:`mitoyolo.evaluation.coco_map`).
 
     Raises
     ------
@@ -152,7 +159,7 @@ def evaluate(
     cases = [field.case for field in fields]
     interval, over = f1_interval(counts.per_field, cases, seed)
     ranking = rank(fields, protocol)
-    areas = [field.area_mm2 for field in fields if field.area_mm2 is not None]
+    per_case = _by_group(fields, counts, threshold, cases)
     return {
         "protocol": protocol.name,
         "radius_um": protocol.radius_um,
@@ -163,15 +170,35 @@ def evaluate(
         "f1_ci95_over": over,
         "ap": precision_recall_curve(fields, protocol, ranking).ap,
         "froc_auc": froc(fields, protocol, ranking).auc,
-        **({"fp_per_mm2": counts.fp / sum(areas)} if len(areas) == len(fields) else {}),
+        **_totals(fields, counts, threshold),
         "images": len(fields),
-        "cases": len(set(cases)),
-        "per_case": _summaries(counts, cases),
+        "cases": len(per_case),
+        "per_case": per_case,
         "per_domain": {
-            kind: _summaries(counts, [field.domain.get(kind) or UNKNOWN for field in fields])
+            kind: _by_group(
+                fields, counts, threshold, [field.domain.get(kind) or UNKNOWN for field in fields]
+            )
             for kind in _domains(fields)
         },
+        "agreement": agreement(
+            [case["truths"] for case in per_case.values()],
+            [case["detections"] for case in per_case.values()],
+        ),
+        "confusion": confusion(
+            fields, threshold, protocol.radius_um or PROTOCOLS["centroid"].limit
+        ),
+        "coco": coco_map(fields),
     }
+
+
+def interval_note(metrics: dict[str, Any]) -> str | None:
+    """What the user must know about the interval of a ``metrics.json``; None if nothing."""
+    if metrics["f1_ci95_over"] != "images":
+        return None
+    return (
+        f"fewer than {MIN_CASES} cases: the 95 % interval is over images within cases, so "
+        "case-to-case variation is not in it"
+    )
 
 
 def _domains(fields: Sequence[Field]) -> list[str]:
@@ -179,10 +206,34 @@ def _domains(fields: Sequence[Field]) -> list[str]:
     return sorted({kind for field in fields for kind, name in field.domain.items() if name})
 
 
-def _summaries(counts: Counts, groups: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Sum the counts up by group, sorted by its name."""
-    names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+def _totals(fields: Sequence[Field], counts: Counts, threshold: float) -> dict[str, Any]:
+    """How many truths and detections there are, and how dense where every area is known."""
+    truths = sum(len(field.truth) for field in fields)
+    detections = sum(int((field.scores >= threshold).sum()) for field in fields)
+    areas = [field.area_mm2 for field in fields if field.area_mm2 is not None]
+    area = sum(areas) if len(areas) == len(fields) else None
+
+    def density(number: int) -> float | None:
+        return None if area is None else number / area
+
     return {
-        name: Counts(per_field=counts.per_field[group == number]).summary()
-        for number, name in enumerate(names.tolist())
+        "truths": truths,
+        "detections": detections,
+        "truths_per_mm2": density(truths),
+        "detections_per_mm2": density(detections),
+        "fp_per_mm2": density(counts.fp),
     }
+
+
+def _by_group(
+    fields: Sequence[Field], counts: Counts, threshold: float, groups: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Sum up by group, sorted by its name."""
+    members: dict[str, list[int]] = {}
+    for place, name in enumerate(groups):
+        members.setdefault(name, []).append(place)
+    summed = {}
+    for name, places in sorted(members.items()):
+        part = Counts(per_field=counts.per_field[places])
+        summed[name] = part.summary() | _totals([fields[i] for i in places], part, threshold)
+    return summed

@@ -1,8 +1,9 @@
-"""Small pictures of the curves, with the operating point; drawn without a display."""
+"""Small pictures of the curves, the cases and their agreement; drawn without a display."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,6 +14,10 @@ from mitoyolo.evaluation.curves import FROC_LIMIT, Froc, PrecisionRecall
 
 _LINE = "#1f4e79"
 _POINT = "#c00000"
+_HEIGHT = 3.6  # inches
+
+NAMED = 100
+"""Bars of more cases than this are too thin for a name each."""
 
 
 def draw_pr(
@@ -29,7 +34,7 @@ def draw_pr(
     path : path
         The picture, which appears whole or not at all.
     """
-    figure, axes = _frame("recall", "precision", f"{_title(curve)}, AP {_number(curve.ap)}")
+    figure, axes = _frame("recall", "precision", f"{curve.title}, AP {_number(curve.ap)}")
     # A lone point makes no line and would not be seen.
     marker = "." if len(curve.recall) == 1 else "none"
     axes.plot(curve.recall, curve.precision, color=_LINE, marker=marker)
@@ -54,7 +59,7 @@ def draw_froc(
     point : (false positives an image, sensitivity), optional
         The operating point; left out when either is None.
     """
-    title = f"{_title(curve)}, mean sensitivity {_number(curve.auc)}"
+    title = f"{curve.title}, mean sensitivity {_number(curve.auc)}"
     figure, axes = _frame("false positives an image", "sensitivity", title)
     if len(curve.sensitivity):
         end = max(FROC_LIMIT, float(curve.fp_per_image[-1]))
@@ -68,16 +73,80 @@ def draw_froc(
     _save(figure, path)
 
 
-def _title(curve: PrecisionRecall | Froc) -> str:
-    return f"{curve.protocol}, {curve.radius_um:g} µm"
+def draw_cases(metrics: dict[str, Any], path: Path) -> None:
+    """Draw the F1 of each case as a bar, and that of all together as a line, as a PNG.
+
+    Parameters
+    ----------
+    metrics : dict
+        As :func:`mitoyolo.evaluation.metrics.evaluate` returns it. A case without a truth and a
+        detection has no F1 and no bar.
+    path : path
+        The picture, which appears whole or not at all.
+    """
+    cases = metrics["per_case"]
+    height = max(_HEIGHT, 1.1 + 0.22 * min(len(cases), NAMED))
+    title = f"F1 of {len(cases)} cases" if len(cases) > 1 else "F1 of 1 case"
+    figure, axes = _frame("F1", "case", title, height=height)
+    axes.barh(range(len(cases)), [case["f1"] or 0.0 for case in cases.values()], color=_LINE)
+    for place, case in enumerate(cases.values()):
+        if case["f1"] is None:
+            axes.text(0.01, place, "undefined", va="center", fontsize=7)
+    if metrics["f1"] is not None:
+        axes.axvline(metrics["f1"], color=_POINT, linestyle="--", linewidth=1, label="all cases")
+        figure.legend(loc="outside lower right", frameon=False, fontsize=8)
+    named = list(cases) if len(cases) <= NAMED else []
+    axes.set_yticks(range(len(named)), named, fontsize=8)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(len(cases) - 0.4, -0.6)  # the first case on top
+    axes.grid(visible=False, axis="y")
+    axes.set_axisbelow(True)
+    _save(figure, path)
+
+
+def draw_agreement(metrics: dict[str, Any], path: Path) -> None:
+    """Draw the Bland-Altman plot of the cases' counts as a PNG.
+
+    Each point is a case: the mean of its detected and annotated count, and their difference.
+    Lines are the bias and the limits of agreement, where they are defined.
+
+    Parameters
+    ----------
+    metrics : dict
+        As :func:`mitoyolo.evaluation.metrics.evaluate` returns it.
+    path : path
+        The picture, which appears whole or not at all.
+    """
+    counts = [(case["truths"], case["detections"]) for case in metrics["per_case"].values()]
+    bias, limits = metrics["agreement"]["bias"], metrics["agreement"]["limits"]
+    figure, axes = _frame(
+        "mean of detected and annotated", "detected - annotated", "mitoses a case: Bland-Altman"
+    )
+    mean, difference = [(a + d) / 2 for a, d in counts], [d - a for a, d in counts]
+    axes.plot(mean, difference, "o", color=_LINE, alpha=0.6, markersize=5)
+    axes.axhline(0, color="black", linewidth=0.6)
+    lines = [(bias, "-", "bias")] if bias is not None else []
+    if limits is not None:
+        lines += [(limits[1], "--", "+1.96 SD"), (limits[0], "--", "-1.96 SD")]
+    for height, style, name in lines:
+        axes.axhline(height, color=_POINT, linestyle=style, linewidth=1)
+        label = f"{name} {height:.1f}"
+        axes.annotate(
+            label, (1, height), xycoords=("axes fraction", "data"), xytext=(0, 2),
+            textcoords="offset points", ha="right", fontsize=7, color=_POINT,
+        )  # fmt: skip
+    highest = max([1.0, *(abs(value) for value in [*difference, *(line[0] for line in lines)])])
+    axes.set_ylim(-1.2 * highest, 1.2 * highest)
+    axes.set_xlim(left=0)
+    _save(figure, path)
 
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _frame(x: str, y: str, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.5, 3.6), dpi=120, layout="constrained")
+def _frame(x: str, y: str, title: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.5, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y, ylim=(-0.02, 1.02))

@@ -1,7 +1,6 @@
-"""The scoring protocols: a name, a radius, a source and the function that counts by it.
+"""The scoring protocols: a name, how near counts, a source and the function that counts by it.
 
-Adding one is one function (fields, threshold, radius -> counts for each field) and one line in
-``PROTOCOLS``.
+Adding one is one function (fields and limit -> :class:`Tally`) and one line in ``PROTOCOLS``.
 """
 
 from __future__ import annotations
@@ -9,18 +8,42 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from converters.errors import InputError
+from mitoyolo.evaluation.boxes import overlapping_boxes
+from mitoyolo.evaluation.cells import annotated_cells
 from mitoyolo.evaluation.fields import Field, IntArray, pool
-from mitoyolo.evaluation.ranking import Steps, gated_hits, steps
+from mitoyolo.evaluation.in_turn import truths_in_turn
+from mitoyolo.evaluation.nearest import nearest_truth
+from mitoyolo.evaluation.ranking import gated_hits, greedy_hits
+from mitoyolo.evaluation.tally import Steps, Tally, one_to_one
 
-Match = Callable[[Sequence[Field], float, float], IntArray]
-"""(fields, threshold, radius_um) -> (n, 3) int: tp, fp, fn of each field."""
+Rule = Callable[[Sequence[Field], float], Tally]
+"""(fields, limit) -> the counts of each field at every threshold."""
 
-Sweep = Callable[[Sequence[Field], float], Steps]
-"""(fields, radius_um) -> the counts at every distinct score."""
+
+def gated(fields: Sequence[Field], radius_um: float) -> Tally:
+    """Count by one-to-one gated assignment: the most matches within the radius.
+
+    A second detection of a mitosis is a false positive, one detection finds one mitosis, and a
+    detection moves on to another mitosis where that lets more of them match::
+
+        d1 -- 7 µm -- T1 -- 1 µm -- d2 -- 7 µm -- T2       d3 -- 3 µm -- T3 -- 2 µm -- d4
+
+    d1 finds T1 and d2 T2, though d2 is nearer to T1; T3 has one match, so d3 or d4 is wrong:
+    tp 3, fp 1, fn 0. Which pairs they are, :func:`mitoyolo.evaluation.matching.assign` says.
+    """
+    points = pool(fields)
+    return one_to_one(points, gated_hits(points, radius_um))
+
+
+def nearest_free(fields: Sequence[Field], radius_um: float) -> Tally:
+    """Rank: detections by falling score, each takes the nearest free truth in range."""
+    points = pool(fields)
+    return one_to_one(points, greedy_hits(points, radius_um))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,89 +54,118 @@ class Protocol:
     ----------
     name : str
         What ``--protocol`` calls it.
-    radius_um : float
-        How far from its truth a detection may be, in µm, inclusive.
+    limit : float
+        How far from its truth a detection may be in µm, or the least overlap; inclusive.
+    unit : str
+        Of the limit.
     source : str
         The paper or specification followed.
-    match : callable
-        Counts each field at a threshold.
-    sweep : callable, optional
-        Counts all fields at every score in one pass, as ``match`` would. Without it, the
-        threshold is chosen by calling ``match`` at up to 200 cuts.
+    rule : callable
+        Counts, by the limit.
+    ranking : callable, optional
+        Counts for precision-recall and FROC curves. Without it, they are undefined.
     free_radius : bool
         Whether the user may state the radius.
     """
 
     name: str
-    radius_um: float
+    limit: float
+    unit: Literal["µm", "IoU"] = "µm"
     source: str
-    match: Match
-    sweep: Sweep | None = None
+    rule: Rule
+    ranking: Rule | None
     free_radius: bool = False
 
+    @property
+    def radius_um(self) -> float | None:
+        """The limit, if it is a distance."""
+        return self.limit if self.unit == "µm" else None
 
-def gated_match(fields: Sequence[Field], threshold: float, radius_um: float) -> IntArray:
-    """Count by one-to-one gated assignment among the detections at or above the threshold.
+    @property
+    def title(self) -> str:
+        """Name and limit, for people."""
+        limit = f"{self.limit:g} µm" if self.unit == "µm" else f"{self.unit} {self.limit:g}"
+        return f"{self.name}, {limit}"
 
-    A second detection of a matched truth is a false positive.
+    def tally(self, fields: Sequence[Field]) -> Tally:
+        """Count once for every threshold."""
+        return self.rule(fields, self.limit)
 
-    Returns
-    -------
-    (n, 3) int
-        tp, fp, fn of each field.
-    """
-    points = pool(fields).above(threshold)
-    # Counts need the number of matches, not the pairs, so the distances need not be minimised.
-    hit = gated_hits(points, radius_um)
-    tp = np.bincount(points.detection_image[hit], minlength=points.images)
-    detections = np.bincount(points.detection_image, minlength=points.images)
-    truths = np.bincount(points.truth_image, minlength=points.images)
-    return np.column_stack([tp, detections - tp, truths - tp]).astype(np.int64)
+    def match(self, fields: Sequence[Field], threshold: float) -> IntArray:
+        """Count tp, fp, fn of each field, (n, 3), among scores of ``threshold`` or more."""
+        return self.tally(fields).at(threshold)
 
-
-def gated_sweep(fields: Sequence[Field], radius_um: float) -> Steps:
-    """Count as :func:`gated_match` does, at every distinct score in one pass."""
-    points = pool(fields)
-    return steps(points.scores, gated_hits(points, radius_um), len(points.truth))
-
-
-def _gated(name: str, radius_um: float, source: str, *, free_radius: bool = False) -> Protocol:
-    return Protocol(
-        name=name,
-        radius_um=radius_um,
-        source=source,
-        match=gated_match,
-        sweep=gated_sweep,
-        free_radius=free_radius,
-    )
+    def sweep(self, fields: Sequence[Field]) -> Steps:
+        """Count all fields at every score, as ``match`` would."""
+        return self.tally(fields).steps()
 
 
 _ALL = [
-    _gated(
-        "centroid",
-        8.0,
-        "one-to-one gated assignment: most matches, then least total distance",
+    Protocol(
+        name="centroid",
+        limit=8.0,
+        source="one-to-one gated assignment: most matches, then least total distance",
+        rule=gated,
+        ranking=nearest_free,
         free_radius=True,
     ),
-    _gated(
-        "icpr12",
-        5.0,
-        "Roux et al., Mitosis detection in breast cancer histological images: an ICPR 2012 "
+    Protocol(
+        name="icpr12",
+        limit=5.0,
+        source="Roux et al., Mitosis detection in breast cancer histological images: an ICPR 2012 "
         "contest, J Pathol Inform 2013;4:8",
+        rule=gated,
+        ranking=nearest_free,
     ),
-    _gated("atypia14", 8.0, "MITOS-ATYPIA-14 contest, ICPR 2014, evaluation criteria"),
+    Protocol(
+        name="atypia14",
+        limit=8.0,
+        source="MITOS-ATYPIA-14 contest, ICPR 2014, evaluation criteria",
+        rule=gated,
+        ranking=nearest_free,
+    ),
+    Protocol(
+        name="amida13",
+        limit=7.5,
+        source="Veta et al., Assessment of algorithms for mitosis detection in breast cancer "
+        "histopathology images, Med Image Anal 2015;20:237-248",
+        rule=nearest_truth,
+        ranking=nearest_truth,
+    ),
+    Protocol(
+        name="tupac16",
+        limit=7.5,
+        source="Veta et al., Predicting breast tumor proliferation from whole-slide images: the "
+        "TUPAC16 challenge, Med Image Anal 2019;54:111-121",
+        rule=nearest_truth,
+        ranking=nearest_truth,
+    ),
+    Protocol(
+        name="midog",
+        limit=7.5,
+        source="MIDOG challenges, evaluation by score_detection of grand-challenge-metrics; "
+        "Aubreville et al., Med Image Anal 2023;84:102699",
+        rule=truths_in_turn,
+        ranking=nearest_free,
+    ),
+    Protocol(
+        name="kmit",
+        limit=0.5,
+        unit="IoU",
+        source="the KMIT papers on CADD4MBC tiles, boxes compared by IoU",
+        rule=overlapping_boxes,
+        ranking=overlapping_boxes,
+    ),
+    Protocol(
+        name="mitos-rcnn",
+        limit=8.0,
+        source="Rao, MITOS-RCNN, arXiv:1807.01788, Fig. 4",
+        rule=annotated_cells,
+        ranking=None,
+    ),
 ]
 
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
-
-
-def protocol_of_data(name: str, note: Callable[[str], None]) -> Protocol:
-    """The protocol that a dataset folder names; `centroid`, and ``note`` says so, where it is one
-    that cannot be counted yet."""
-    if name in PROTOCOLS:
-        return PROTOCOLS[name]
-    note(f"protocol {name} of the data is not there yet; centroid is used instead")
-    return PROTOCOLS["centroid"]
 
 
 def get_protocol(name: str, radius_um: float | None = None) -> Protocol:
@@ -139,10 +191,11 @@ def get_protocol(name: str, radius_um: float | None = None) -> Protocol:
     if radius_um is None or radius_um == protocol.radius_um:
         return protocol
     if not protocol.free_radius:
+        own = "no radius" if protocol.radius_um is None else f"a radius of {protocol.limit:g} µm"
         raise InputError(
-            f"protocol {name} has a radius of {protocol.radius_um:g} µm, not {radius_um:g}",
+            f"protocol {name} has {own}, not {radius_um:g}",
             fix="leave the radius out, or use protocol centroid, which alone takes one",
         )
     if not 0 < radius_um < np.inf:
         raise InputError(f"radius of {radius_um:g} µm, expected more than 0")
-    return dataclasses.replace(protocol, radius_um=float(radius_um))
+    return dataclasses.replace(protocol, limit=float(radius_um))

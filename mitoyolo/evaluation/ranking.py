@@ -1,41 +1,20 @@
-"""Detections by falling score: which of them find a truth, under the two rules in use."""
+"""Detections by falling score: which of them find a truth one-to-one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from mitoyolo.evaluation.fields import BoolArray, FloatArray, IntArray, Pool
-from mitoyolo.evaluation.matching import Candidates, find_candidates, find_components, groups, solve
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Steps:
-    """Counts at each distinct score, falling: what is left when lower scores are cut off."""
-
-    scores: FloatArray  # (s,) falling, each once
-    tp: IntArray  # (s,)
-    fp: IntArray  # (s,)
-    fn: IntArray  # (s,)
-
-
-def steps(scores: FloatArray, hit: BoolArray, truths: int) -> Steps:
-    """Add up hits over falling scores; equal scores are one step, so their order cannot matter.
-
-    Parameters
-    ----------
-    scores, hit : (m,)
-        Each detection's score, and whether it found a truth.
-    truths : int
-        The number of truths.
-    """
-    order = np.argsort(-scores, kind="stable")
-    falling = scores[order]
-    last = np.flatnonzero(np.append(np.diff(falling) < 0, True)[: len(falling)])
-    tp = np.cumsum(hit[order], dtype=np.int64)[last]
-    return Steps(scores=falling[last], tp=tp, fp=last + 1 - tp, fn=truths - tp)
+from mitoyolo.evaluation.fields import BoolArray, FloatArray, Pool
+from mitoyolo.evaluation.matching import (
+    SLACK_UM,
+    Candidates,
+    find_candidates,
+    find_components,
+    groups,
+    solve,
+)
 
 
 def greedy_hits(pool: Pool, radius_um: float) -> BoolArray:
@@ -48,7 +27,7 @@ def greedy_hits(pool: Pool, radius_um: float) -> BoolArray:
     -------
     (m,) bool
     """
-    return _hits(pool, radius_um, _greedy)
+    return hits(pool, in_range(pool, radius_um), _greedy)
 
 
 def gated_hits(pool: Pool, radius_um: float) -> BoolArray:
@@ -64,34 +43,51 @@ def gated_hits(pool: Pool, radius_um: float) -> BoolArray:
     -------
     (m,) bool
     """
-    return _hits(pool, radius_um, _augmenting)
+    return hits(pool, in_range(pool, radius_um), _augmenting)
 
 
-Rule = Callable[[Candidates, FloatArray, BoolArray], None]
-"""Marks the hits of one component: its pairs, all scores, the hits to fill."""
-
-
-def _hits(pool: Pool, radius_um: float, rule: Rule) -> BoolArray:
-    pairs = find_candidates(
-        pool.truth, pool.detections, radius_um, pool.truth_image, pool.detection_image
+def in_range(pool: Pool, radius_um: float, slack_um: float = SLACK_UM) -> Candidates:
+    """Find the pairs of a pool, see :func:`mitoyolo.evaluation.matching.find_candidates`."""
+    return find_candidates(
+        pool.truth, pool.detections, radius_um, pool.truth_image, pool.detection_image, slack_um
     )
+
+
+Rule = Callable[[Pool, Candidates, BoolArray], None]
+"""Marks the hits among competing pairs: the pool, the pairs, the hits to fill."""
+
+
+def hits(pool: Pool, pairs: Candidates, rule: Rule) -> BoolArray:
+    """Tell which detections find a truth one-to-one, by a rule where they compete.
+
+    A truth whose detections are in range of no other truth goes to the one with the highest
+    score, by any rule. The others are the rule's.
+
+    Returns
+    -------
+    (m,) bool
+    """
     hit = np.zeros(len(pool.scores), dtype=bool)
-    if not len(pairs.truth):
-        return hit
-    parts = find_components(pairs)
-    # One truth goes to its highest-scored detection, which the pool lists first; a lone detection
-    # has one of its truths.
-    simple = np.flatnonzero(parts.star)
-    first = np.full(len(parts.truths), len(hit))
-    np.minimum.at(first, parts.label[simple], pairs.detection[simple])
+    choice = np.bincount(pairs.detection, minlength=len(hit))[pairs.detection] > 1
+    shared = np.zeros(len(pool.truth), dtype=bool)
+    shared[pairs.truth[choice]] = True
+    compete = shared[pairs.truth]
+    first = np.full(len(pool.truth), len(hit))
+    # Within an image the pool lists detections by falling score.
+    np.minimum.at(first, pairs.truth[~compete], pairs.detection[~compete])
     hit[first[first < len(hit)]] = True
-    for edges in groups(parts.label, np.flatnonzero(~parts.star)):
-        rule(pairs.take(edges), pool.scores, hit)
+    rule(pool, pairs.take(np.flatnonzero(compete)), hit)
     return hit
 
 
-def _greedy(pairs: Candidates, scores: FloatArray, hit: BoolArray) -> None:
-    """Apply the rule of :func:`greedy_hits` to one component."""
+def _greedy(pool: Pool, pairs: Candidates, hit: BoolArray) -> None:
+    """Apply the rule of :func:`greedy_hits`, one component after the other."""
+    label = find_components(pairs).label
+    for edges in groups(label, np.arange(len(label))):
+        _greedy_in(pairs.take(edges), pool.scores, hit)
+
+
+def _greedy_in(pairs: Candidates, scores: FloatArray, hit: BoolArray) -> None:
     order = np.lexsort((pairs.truth, pairs.distance, pairs.detection))
     pairs = pairs.take(order)  # by detection, which is by falling score; its nearest truth first
     score = scores[pairs.detection]
@@ -109,8 +105,8 @@ def _greedy(pairs: Candidates, scores: FloatArray, hit: BoolArray) -> None:
         taken.update(pairs.truth[chosen].tolist())
 
 
-def _augmenting(pairs: Candidates, scores: FloatArray, hit: BoolArray) -> None:
-    """Apply the rule of :func:`gated_hits` to one component, by augmenting paths (Kuhn 1955)."""
+def _augmenting(pool: Pool, pairs: Candidates, hit: BoolArray) -> None:
+    """Apply the rule of :func:`gated_hits`, by augmenting paths (Kuhn 1955)."""
     reach: dict[int, list[int]] = {}
     for truth, detection in zip(pairs.truth.tolist(), pairs.detection.tolist(), strict=True):
         reach.setdefault(detection, []).append(truth)

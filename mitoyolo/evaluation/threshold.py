@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mitoyolo.evaluation.fields import Field, FloatArray
+from mitoyolo.evaluation.fields import Field
 from mitoyolo.evaluation.protocols import Protocol
-from mitoyolo.evaluation.ranking import Steps
 
 DEFAULT = 0.5
-MAX_CUTS = 200
 
 
 def choose_threshold(fields: Sequence[Field], protocol: Protocol) -> float:
@@ -37,10 +35,7 @@ def choose_threshold(fields: Sequence[Field], protocol: Protocol) -> float:
     scores = np.unique(np.concatenate([np.empty(0), *(field.scores for field in fields)]))
     if not len(scores) or not any(len(field.truth) for field in fields):
         return DEFAULT
-    if protocol.sweep is not None:
-        steps = protocol.sweep(fields, protocol.radius_um)
-    else:
-        steps = _sweep_by_cuts(fields, protocol, scores)
+    steps = protocol.sweep(fields)
     f1 = 2 * steps.tp / (2 * steps.tp + steps.fp + steps.fn)
     if f1.max() == 0:
         return DEFAULT
@@ -52,13 +47,3 @@ def choose_threshold(fields: Sequence[Field], protocol: Protocol) -> float:
     low, high = max(ranges, key=lambda r: (r[1] - r[0], r[1]))
     middle = (low + high) / 2
     return middle if middle > low else high
-
-
-def _sweep_by_cuts(fields: Sequence[Field], protocol: Protocol, scores: FloatArray) -> Steps:
-    """Count at every score, or at 200 spread evenly over them if there are more."""
-    places = np.unique(np.linspace(0, len(scores) - 1, MAX_CUTS).round().astype(int))
-    cuts = (scores[places] if len(scores) > MAX_CUTS else scores)[::-1]
-    counts = np.array(
-        [protocol.match(fields, float(cut), protocol.radius_um).sum(axis=0) for cut in cuts]
-    )
-    return Steps(scores=cuts, tp=counts[:, 0], fp=counts[:, 1], fn=counts[:, 2])

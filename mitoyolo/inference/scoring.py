@@ -54,6 +54,8 @@ def fields_of(
     label : str
         The class that is scored; the other class of :data:`converters.model.LABELS` stands in
         the field as the look-alikes.
+
+    A size of 0, of a tile, truth or detection, is one that is not known.
     """
     (other,) = set(LABELS) - {label}
     truths: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
@@ -76,14 +78,14 @@ def fields_of(
                 case=first.case,
                 mpp=first.mpp,
                 truth=mitoses[:, :2],
-                truth_sizes=mitoses[:, 2:],
+                truth_sizes=_sizes(mitoses),
                 detections=found[:, :2],
-                detection_sizes=found[:, 2:4],
+                detection_sizes=_sizes(found),
                 scores=found[:, 4],
                 imposters=imposters[:, :2],
                 imposter_detections=others[:, :2],
                 imposter_scores=others[:, 4],
-                area_mm2=width * first.mpp[0] * height * first.mpp[1] / 1e6,
+                area_mm2=width * first.mpp[0] * height * first.mpp[1] / 1e6 or None,
                 domain={"scanner": first.scanner, "tumour": first.tumour},
             )
         )
@@ -93,6 +95,12 @@ def fields_of(
 def _of_class(found: Detections, classes: Sequence[str], label: str) -> Detections:
     numbers = [number for number, name in enumerate(classes) if name == label]
     return found[np.isin(found[:, 5], numbers)]
+
+
+def _sizes(boxes: Detections) -> Detections | None:
+    """Widths and heights of boxes; None unless all of them are known."""
+    sizes = boxes[:, 2:4]
+    return sizes if sizes.all() else None
 
 
 def _boxes(rows: Sequence[tuple[float, ...]]) -> Detections:

@@ -71,15 +71,30 @@ def crop(image: RGB, x: float, y: float, mpp: Mpp, side_um: float, beyond: int =
     return square
 
 
-def stitch(dataset: Dataset, split: str, source: str) -> RGB:
-    """A source image put together from its tiles."""
+def stitch(
+    dataset: Dataset, split: str, source: str, window: tuple[int, int, int, int] | None = None
+) -> RGB:
+    """A source image put together from its tiles, or its part in a window; white beyond them.
+
+    Parameters
+    ----------
+    window : (left, top, width, height), optional
+        In source pixels. Only the tiles that it touches are read.
+    """
     tiles = [tile for tile in dataset.of_split(split) if tile.source == source]
-    width = max(tile.x + tile.width for tile in tiles)
-    height = max(tile.y + tile.height for tile in tiles)
+    if window is None:
+        right = max(tile.x + tile.width for tile in tiles)
+        window = (0, 0, right, max(tile.y + tile.height for tile in tiles))
+    left, top, width, height = window
     image = np.full((height, width, 3), 255, dtype=np.uint8)
     for tile in tiles:
-        pixels = read_rgb(dataset.image_path(tile))
-        image[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width] = pixels
+        x0, x1 = max(tile.x, left), min(tile.x + tile.width, left + width)
+        y0, y1 = max(tile.y, top), min(tile.y + tile.height, top + height)
+        if x0 < x1 and y0 < y1:
+            pixels = read_rgb(dataset.image_path(tile))
+            image[y0 - top : y1 - top, x0 - left : x1 - left] = pixels[
+                y0 - tile.y : y1 - tile.y, x0 - tile.x : x1 - tile.x
+            ]
     return image
 
 

@@ -20,7 +20,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.9rem 0.25rem 0; border-bottom: 1px solid #8886; text-align: left; }
-figure { margin: 1rem 0; } figcaption { color: #666; color: light-dark(#555, #aaa); }
+figure { margin: 1rem 0; }
+figcaption { overflow-wrap: anywhere; color: #666; color: light-dark(#555, #aaa); }
 img { max-width: 100%; height: auto; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; } .row figure { flex: 1 1 20rem; margin: 0; }
 .row img { width: 100%; } .row.crops figure { flex: 0 0 9rem; }

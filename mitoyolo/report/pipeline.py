@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mitoyolo.images import RGB, read_rgb
 from mitoyolo.inference.scoring import fields_of
 from mitoyolo.inference.tables import PREDICTION_COLUMNS
 from mitoyolo.label_file import read_boxes
-from mitoyolo.report.overlay import draw_boxes, sheet
+from mitoyolo.report.overlay import draw_boxes, sheet, stitch
 from mitoyolo.report.page import paragraph, picture, picture_file, row, table, write_page
 from mitoyolo.report.val import gallery, numbers, per_case
 
@@ -67,10 +68,9 @@ def write_pipeline_report(run: Path, page: Path, *, split: str = "test") -> None
         (
             "Detections over truth",
             gallery(
-                dataset,
-                split,
                 _fields(dataset, split, scored / "predictions.csv"),
                 metrics["threshold"],
+                partial(stitch, dataset, split),
             ),
         ),
     ]

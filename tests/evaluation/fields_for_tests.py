@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from mitoyolo.evaluation.fields import Field
@@ -45,16 +47,32 @@ def shuffled(fields, rng):
     for place in rng.permutation(len(fields)):
         f = fields[place]
         t, d = rng.permutation(len(f.truth)), rng.permutation(len(f.scores))
-        out.append(
-            Field(
-                image=f.image,
-                case=f.case,
-                mpp=f.mpp,
-                truth=f.truth[t],
-                detections=f.detections[d],
-                scores=f.scores[d],
-                area_mm2=f.area_mm2,
-                domain=f.domain,
-            )
+        i, j = rng.permutation(len(f.imposters)), rng.permutation(len(f.imposter_scores))
+        moved = dict(
+            truth=f.truth[t],
+            truth_sizes=None if f.truth_sizes is None else f.truth_sizes[t],
+            detections=f.detections[d],
+            detection_sizes=None if f.detection_sizes is None else f.detection_sizes[d],
+            scores=f.scores[d],
+            imposters=f.imposters[i],
+            imposter_detections=f.imposter_detections[j],
+            imposter_scores=f.imposter_scores[j],
         )
+        out.append(dataclasses.replace(f, **moved))
     return out
+
+
+def rich_fields(rng, images=6, *, decimals=2, size=40):
+    """Random fields that also have box sizes and look-alikes, as every protocol needs."""
+    fields = []
+    for plain in random_fields(rng, images, decimals=decimals, size=size):
+        others = rng.integers(0, 9)
+        more = dict(
+            truth_sizes=rng.integers(6, 20, plain.truth.shape),
+            detection_sizes=rng.integers(6, 20, plain.detections.shape),
+            imposters=rng.integers(0, size, (rng.integers(0, 9), 2)),
+            imposter_detections=rng.integers(0, size, (others, 2)),
+            imposter_scores=rng.random(others).round(decimals),
+        )
+        fields.append(dataclasses.replace(plain, **more))
+    return fields

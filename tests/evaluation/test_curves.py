@@ -23,7 +23,7 @@ def test_ap_by_hand():
     assert curve.recall.tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3])
     assert curve.precision.tolist() == pytest.approx([1, 1 / 2, 2 / 3])
     assert curve.ap == average_precision(one, CENTROID) == pytest.approx(5 / 9)
-    assert (curve.protocol, curve.radius_um) == ("centroid", 8.0)
+    assert curve.title == "centroid, 8 µm"
 
 
 def test_ap_uses_the_envelope():

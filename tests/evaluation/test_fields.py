@@ -79,8 +79,24 @@ def test_the_pool_is_in_um_and_sorted():
     assert points.truth_image.tolist() == [0, 1, 1]
     assert points.detections.tolist() == [[0.75, 1.0], [1.0, 4.0], [0.5, 2.0]]
     assert points.scores.tolist() == [0.5, 0.9, 0.1]
-    assert points.above(0.5).scores.tolist() == [0.5, 0.9]
-    assert points.above(0.5).detection_image.tolist() == [0, 1]
+    assert points.detection_image.tolist() == [0, 1, 1]
+    # Where each stood among all: for rules that go by the list.
+    assert points.truth_order.tolist() == [0, 2, 1]
+    assert points.detection_order.tolist() == [0, 2, 1]
+
+
+def test_equal_scores_and_columns_are_sorted_by_place():
+    one = Field(
+        **{
+            **GOOD,
+            "truth": [[2, 1], [1, 3], [1, 2]],
+            "detections": [[2, 1], [1, 3], [1, 2], [9, 9]],
+            "scores": [0.5, 0.5, 0.5, 0.6],
+        }
+    )
+    points = pool([one])
+    assert points.truth_order.tolist() == [2, 1, 0]
+    assert points.detection_order.tolist() == [3, 2, 1, 0]
 
 
 def test_no_fields_pool_to_nothing():

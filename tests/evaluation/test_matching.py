@@ -139,3 +139,46 @@ def test_a_component_solved_sparsely_equals_the_dense_result(monkeypatch):
     dense = assign(t, d, 8.0)
     monkeypatch.setattr(matching, "DENSE_CELLS", 0)
     assert assign(t, d, 8.0).tolist() == dense.tolist()
+
+
+def all_pairs(truth, detections, truth_image, detection_image, radius):
+    gap = np.hypot(*(truth[:, None] - detections[None]).transpose(2, 0, 1))
+    near = (gap <= radius) & (truth_image[:, None] == detection_image)
+    return {(int(i), int(j), round(float(gap[i, j]), 9)) for i, j in np.argwhere(near)}
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0, 1e4, 1e9, 1e30], ids=str)
+def test_candidates_are_all_pairs_in_range_on_the_same_image(spread, monkeypatch):
+    rng = np.random.default_rng(9)
+    for number in range(40):
+        # Some far off, so that there are more cells than may be numbered.
+        monkeypatch.setattr(matching, "CELLS", (2**20, 4)[number % 2])
+        t, d = rng.uniform(-9, 9, (40, 2)), rng.uniform(-9, 9, (60, 2))
+        t[:3] *= spread
+        d[:3] = t[:3] + rng.uniform(-4, 4, (3, 2))
+        images = rng.integers(0, 3, 40), rng.integers(0, 3, 60)
+        found = matching.find_candidates(t, d, 3.0, *images)
+        got = [
+            (i, j, round(g, 9))
+            for i, j, g in zip(
+                found.truth.tolist(), found.detection.tolist(), found.distance.tolist(), strict=True
+            )
+        ]
+        assert len(got) == len(set(got))
+        assert set(got) == all_pairs(t, d, *images, 3.0)
+
+
+def test_candidates_at_exactly_the_radius_are_found_across_cells():
+    # Pairs 3 apart, at every place within a cell, along and across.
+    for start in np.arange(0, 6, 0.1):
+        t = np.array([[start, start], [0, 0]])
+        for step in ([3, 0], [0, 3], [-3, 0], [0, -3]):
+            found = matching.find_candidates(t, t[:1] + step, 3.0)
+            assert 0 in found.truth.tolist()
+
+
+def test_rounding_does_not_put_a_pair_two_cells_apart():
+    # 7.5 apart. Counted from the first truth in steps of 7.5, they round to 2183.9... and 2185.
+    truth = np.array([[-7.302635279793638, 0], [16372.697364720205, 0]])
+    found = matching.find_candidates(truth, np.array([[16380.197364720205, 0]]), 7.5, slack_um=0)
+    assert found.truth.tolist() == [1]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from converters.errors import InputError
-from mitoyolo.evaluation.metrics import count, evaluate
-from mitoyolo.evaluation.protocols import get_protocol
+from mitoyolo.evaluation.metrics import count, evaluate, interval_note
+from mitoyolo.evaluation.protocols import PROTOCOLS, get_protocol
 
 from .fields_for_tests import field, random_fields, shuffled
 
@@ -29,10 +29,18 @@ KEYS = [
     "f1_ci95_over",
     "ap",
     "froc_auc",
+    "truths",
+    "detections",
+    "truths_per_mm2",
+    "detections_per_mm2",
+    "fp_per_mm2",
     "images",
     "cases",
     "per_case",
     "per_domain",
+    "agreement",
+    "confusion",
+    "coco",
 ]
 
 
@@ -54,7 +62,7 @@ def three():
     ]
 
 
-def test_the_keys_of_the_contract():
+def test_the_keys_of_the_contract_and_more():
     assert list(score(three())) == KEYS
 
 
@@ -76,10 +84,16 @@ def test_by_hand():
 def test_each_case():
     cases = score(three())["per_case"]
     assert list(cases) == ["01", "02"]
+    assert list(score(three()[::-1])["per_case"].items()) == list(cases.items())
+    nowhere = {"truths_per_mm2": None, "detections_per_mm2": None, "fp_per_mm2": None}
     assert cases["01"] == pytest.approx(
         {"tp": 2, "fp": 1, "fn": 1, "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3}
+        | {"truths": 3, "detections": 3, **nowhere}
     )
-    assert cases["02"] == {"tp": 0, "fp": 1, "fn": 0, "precision": 0, "recall": None, "f1": 0}
+    assert cases["02"] == (
+        {"tp": 0, "fp": 1, "fn": 0, "precision": 0, "recall": None, "f1": 0}
+        | {"truths": 0, "detections": 1, **nowhere}
+    )
 
 
 def test_each_domain_that_is_known_somewhere():
@@ -96,13 +110,57 @@ def test_no_domain_at_all():
     assert score([field([0], [(0, 0.9)])])["per_domain"] == {}
 
 
-def test_false_positives_a_mm2_need_every_area():
+def test_densities_need_every_area():
     fields = [
-        field([], [(0, 0.9)], image="a", area_mm2=0.5),
-        field([], [(0, 0.9), (50, 0.9)], image="b", area_mm2=1.0),
+        field([200], [(0, 0.9), (300, 0.1)], image="a", area_mm2=0.5),
+        field([0, 90], [(0, 0.9), (50, 0.9)], image="b", case="2", area_mm2=1.5),
     ]
-    assert score(fields)["fp_per_mm2"] == pytest.approx(2.0)
-    assert "fp_per_mm2" not in score([*fields, field(image="c")])
+    densities = ("truths_per_mm2", "detections_per_mm2", "fp_per_mm2")
+
+    def known(metrics):
+        return [metrics[key] for key in densities]
+
+    metrics = score(fields)
+    assert (metrics["truths"], metrics["detections"], metrics["fp"]) == (3, 3, 2)
+    assert known(metrics) == [1.5, 1.5, 1.0]
+    assert known(metrics["per_case"]["1"]) == [2.0, 2.0, 2.0]
+    assert known(metrics["per_case"]["2"]) == pytest.approx([4 / 3, 4 / 3, 2 / 3])
+    without = score([*fields, field(image="c", case="2")])
+    assert known(without) == [None, None, None]
+    assert known(without["per_case"]["1"]) == [2.0, 2.0, 2.0]
+
+
+def test_the_agreement_is_of_the_cases_counts_at_the_threshold():
+    # case 01: 3 annotated, 3 detected; case 02: none, one
+    agreement = score(three())["agreement"]
+    assert agreement["bias"] == 0.5
+    assert agreement["sd"] == pytest.approx(0.5**0.5)
+    # ignoring the threshold, case 01 has 4; a score of the threshold counts
+    assert score(three(), 0.0)["agreement"]["bias"] == 1.0
+    assert score(three(), 0.1)["agreement"]["bias"] == 1.0
+
+
+def test_confusion_and_coco_are_there_when_they_can_be():
+    bare = score([field([0], [(0, 0.9)])])
+    assert (bare["confusion"], bare["coco"]) == (None, None)
+    sizes = {"truth_sizes": [[4, 4]], "detection_sizes": [[4, 4]]}
+    whole = score([field([0], [(6, 0.9)], imposters=[[30, 0]], **sizes)])
+    assert whole["confusion"]["mitosis"] == {"mitosis": 1, "imposter": 0, "background": 0}
+    assert whole["confusion"]["imposter"]["background"] == 1
+    assert whole["coco"]["map50"] == 0.0  # in range of the radius, but the boxes are apart
+    near = score(
+        [field([0], [(6, 0.9)], imposters=[[30, 0]], **sizes)], protocol=get_protocol("icpr12")
+    )
+    assert near["confusion"]["mitosis"]["background"] == 1
+    # a protocol of boxes has no radius of its own: 8 µm
+    box = score([field([0], [(6, 0.9)], imposters=[[30, 0]], **sizes)], protocol=PROTOCOLS["kmit"])
+    assert (box["tp"], box["confusion"]["mitosis"]["mitosis"]) == (0, 1)
+
+
+@pytest.mark.parametrize(("over", "said"), [("images", True), ("cases", False), (None, False)])
+def test_an_interval_over_images_is_explained(over, said):
+    note = interval_note({"f1_ci95_over": over})
+    assert (note is not None and "case-to-case variation is not in it" in note) is said
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""The table of protocols and what the gated ones count."""
+"""The table of protocols, what all of them keep to, and what the gated ones count."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,20 +10,31 @@ import pytest
 from converters.errors import InputError
 from mitoyolo.evaluation.matching import assign
 from mitoyolo.evaluation.metrics import count
-from mitoyolo.evaluation.protocols import PROTOCOLS, get_protocol, protocol_of_data
+from mitoyolo.evaluation.protocols import PROTOCOLS, get_protocol
 
-from .fields_for_tests import field, random_fields, shuffled
+from .fields_for_tests import field, random_fields, rich_fields, shuffled
 
 CENTROID = get_protocol("centroid")
 
 
 @pytest.mark.parametrize(
-    ("name", "radius"), [("centroid", 8.0), ("icpr12", 5.0), ("atypia14", 8.0)]
+    ("name", "radius", "title"),
+    [
+        ("centroid", 8.0, "centroid, 8 µm"),
+        ("icpr12", 5.0, "icpr12, 5 µm"),
+        ("atypia14", 8.0, "atypia14, 8 µm"),
+        ("amida13", 7.5, "amida13, 7.5 µm"),
+        ("tupac16", 7.5, "tupac16, 7.5 µm"),
+        ("midog", 7.5, "midog, 7.5 µm"),
+        ("kmit", None, "kmit, IoU 0.5"),
+        ("mitos-rcnn", 8.0, "mitos-rcnn, 8 µm"),
+    ],
 )
-def test_the_radii_of_the_contract(name, radius):
+def test_the_protocols_of_the_contract(name, radius, title):
     protocol = get_protocol(name)
-    assert (protocol.name, protocol.radius_um) == (name, radius)
-    assert PROTOCOLS[name] is protocol
+    assert (protocol.name, protocol.radius_um, protocol.title) == (name, radius, title)
+    assert get_protocol(name, radius) is protocol is PROTOCOLS[name]
+    assert len(PROTOCOLS) == 8
     assert protocol.source
 
 
@@ -31,6 +44,8 @@ def test_centroid_alone_takes_a_radius():
     assert get_protocol("icpr12", 5).radius_um == 5.0
     with pytest.raises(InputError, match=r"icpr12 has a radius of 5 µm, not 8.*centroid"):
         get_protocol("icpr12", 8.0)
+    with pytest.raises(InputError, match=r"kmit has no radius, not 0.5.*centroid"):
+        get_protocol("kmit", 0.5)
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, float("nan"), float("inf")])
@@ -47,6 +62,11 @@ def test_an_unknown_name_lists_the_known():
 def counts(fields, threshold=0.0, protocol=CENTROID):
     result = count(fields, protocol, threshold)
     return result.tp, result.fp, result.fn
+
+
+def test_the_picture_of_the_gated_protocols():
+    found = [(0, 0.9), (8, 0.8), (100, 0.7), (105, 0.6)]
+    assert counts([field([7, 15, 103], found)]) == (3, 1, 0)
 
 
 def test_a_second_detection_of_a_truth_is_a_false_positive():
@@ -68,7 +88,7 @@ def test_a_failed_search_closes_only_what_it_saw():
     # 0.7 fails at truth 0, which 0.9 holds; 0.6 must still be able to move 0.8 on to truth 20.
     found = [(0, 0.9), (14, 0.8), (-1, 0.7), (10, 0.6), (6, 0.1)]
     assert counts([field([0, 12, 20], found)], 0.6) == (3, 1, 0)
-    assert CENTROID.sweep([field([0, 12, 20], found)], 8.0).tp.tolist() == [1, 2, 2, 3, 3]
+    assert CENTROID.sweep([field([0, 12, 20], found)]).tp.tolist() == [1, 2, 2, 3, 3]
 
 
 def test_the_threshold_is_inclusive():
@@ -123,29 +143,59 @@ def test_counts_are_those_of_the_assignment():
             assert count(fields, CENTROID, threshold).per_field.tolist() == expected
 
 
-def test_the_sweep_counts_what_match_counts_at_every_score():
-    rng = np.random.default_rng(12)
-    for number in range(40):
-        fields = random_fields(rng, decimals=1, size=(20, 30, 40)[number % 3])
-        steps = CENTROID.sweep(fields, 8.0)
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_one_pass_counts_at_every_score(name):
+    rng, protocol = np.random.default_rng(12), get_protocol(name)
+    for number in range(30):
+        fields = rich_fields(rng, decimals=1, size=(20, 30, 40)[number % 3])
+        steps = protocol.sweep(fields)
         assert steps.scores.tolist() == sorted(
             {s for f in fields for s in f.scores.tolist()}, reverse=True
         )
         for score, *row in zip(steps.scores, steps.tp, steps.fp, steps.fn, strict=True):
-            assert tuple(row) == counts(fields, score)
+            assert tuple(row) == counts(fields, score, protocol)
+            kept = [above(f, score) for f in fields]  # what is below is as if it were not there
+            assert tuple(row) == counts(kept, 0.0, protocol)
 
 
-def test_order_does_not_matter():
-    rng = np.random.default_rng(13)
-    fields = random_fields(rng, 12)
-    again = shuffled(fields, rng)
-    assert counts(fields, 0.4) == counts(again, 0.4)
+def above(f, score):
+    kept = f.scores >= score
+    return dataclasses.replace(
+        f,
+        detections=f.detections[kept],
+        detection_sizes=f.detection_sizes[kept],
+        scores=f.scores[kept],
+    )
 
 
-def test_the_protocol_of_data_that_cannot_be_counted_yet() -> None:
-    said: list[str] = []
-    assert protocol_of_data("icpr12", said.append) is PROTOCOLS["icpr12"] and not said
-    assert protocol_of_data("kmit-of-tomorrow", said.append) is PROTOCOLS["centroid"]
-    assert said == [
-        "protocol kmit-of-tomorrow of the data is not there yet; centroid is used instead"
-    ]
+@pytest.mark.parametrize("name", sorted(set(PROTOCOLS) - {"midog"}))
+def test_order_does_not_matter(name):
+    rng, protocol = np.random.default_rng(13), get_protocol(name)
+    for _ in range(10):
+        fields = rich_fields(rng, 12, decimals=1, size=25)
+        assert counts(fields, 0.4, protocol) == counts(shuffled(fields, rng), 0.4, protocol)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("fields", "wrong", "missed"),
+    [
+        ([], 0, 0),
+        ([field()], 0, 0),
+        ([field([0], truth_sizes=[[9, 9]])], 0, 1),
+        ([field([], [(0, 0.9)], detection_sizes=[[9, 9]])], 1, 0),
+    ],
+    ids=["no field", "empty", "no detection", "no truth"],
+)
+def test_with_nothing_to_match(name, fields, wrong, missed):
+    protocol = get_protocol(name)
+    assert counts(fields, 0.0, protocol) == (0, 0 if name == "mitos-rcnn" else wrong, missed)
+    assert protocol.match(fields, 0.0).shape == (len(fields), 3)
+
+
+@pytest.mark.parametrize("name", sorted(set(PROTOCOLS) - {"mitos-rcnn", "kmit"}))
+def test_mm_wide_fields_and_far_points_are_counted(name):
+    # A slide of 100 mm with a point a kilometre off.
+    far = [(4e5, 0), (4e9, 0), (0, 0)]
+    fields = [field(far, [(4e5 + 8, 0, 0.9), (4e9, 9, 0.8)], mpp=(0.25, 0.25), image="a")]
+    assert counts(fields, 0.0, get_protocol(name)) == (2, 0, 1)
