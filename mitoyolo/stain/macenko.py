@@ -8,7 +8,7 @@ by its 99th percentile over all pixels. These are the numbers of torchstain's
 ``NumpyMacenkoNormalizer``, which a tile's own fit equals to the level.
 
 With the fit at hand the whole map is linear in optical density: a table of logarithms, one 3 x 3
-matrix, an exponential. Within the fit the percentiles cost most, hence :func:`_upper_quantile`.
+matrix, an exponential. Within the fit the percentiles cost most, hence :func:`_percentile_99`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ MIN_DENSITY = 0.15
 
 TAIL = 0.01
 """The share of pixels beyond each extreme: percentiles 1 and 99 (alpha)."""
+
+SAMPLED = 64
+"""One of so many values tells where about the percentiles lie."""
 
 MIN_STAINED = 256
 """Fewer stained pixels give no percentile worth the name."""
@@ -154,13 +157,13 @@ def _measure(rgb: RGB, optical: Floats) -> Stats | None:
         return None
     plane = _main_plane(optical, stained)
     first, second = _project(optical, plane)
-    angle = np.arctan2(second, first)[stained]
-    low, high = -_upper_quantile(-angle, 1 - TAIL), _upper_quantile(angle, 1 - TAIL)
+    angle = np.arctan2(second, first)
+    low, high = -_percentile_99(-angle, stained), _percentile_99(angle, stained)
     ends = [plane.T @ (math.cos(turn), math.sin(turn)) for turn in (low, high)]
     # Haematoxylin is the bluer stain: it takes more of the red.
     haematoxylin, eosin = sorted(ends, key=lambda stain: -stain[0])
     unmix = np.linalg.pinv(np.stack([haematoxylin, eosin], axis=1))
-    most = [_upper_quantile(amount, 1 - TAIL) for amount in _project(optical, unmix)]
+    most = [_percentile_99(amount) for amount in _project(optical, unmix)]
     try:
         return Stats((tuple(haematoxylin.tolist()), tuple(eosin.tolist())), (most[0], most[1]))
     except InputError:
@@ -169,14 +172,15 @@ def _measure(rgb: RGB, optical: Floats) -> Stats | None:
 
 def _main_plane(optical: Floats, stained: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The two main directions of the stained pixels, of shape (2, 3), the lesser first."""
-    channels = [channel.reshape(-1) * stained for channel in cv2.split(optical)]
+    channels = [np.ravel(channel) * stained for channel in cv2.split(optical)]
     number = np.count_nonzero(stained)
     mean = np.array([channel.sum() for channel in channels], np.float64) / number
     covariance = np.zeros((3, 3))  # its lower half, which is all that eigh reads
-    # numpy's sums by pairs rather than a matrix product: their order, and so the last bit, does
-    # not depend on the number of threads.
+    # einsum rather than a matrix product: the order of its sums, and so the last bit, does not
+    # depend on the number of threads.
     for i, j in zip(*np.tril_indices(3), strict=True):
-        covariance[i, j] = (channels[i] * channels[j]).sum() / number - mean[i] * mean[j]
+        product = np.einsum("n,n->", channels[i], channels[j])
+        covariance[i, j] = product / number - mean[i] * mean[j]
     return np.asarray(np.linalg.eigh(covariance)[1].T[1:], np.float64)
 
 
@@ -189,22 +193,28 @@ def _project(optical: Floats, rows: NDArray[np.float64]) -> tuple[Floats, Floats
     return one.astype(np.float32, copy=False), other.astype(np.float32, copy=False)
 
 
-def _upper_quantile(values: Floats, share: float) -> float:
-    """``np.quantile(values, share)`` for a share near 1, in a third of its time.
+def _percentile_99(values: Floats, where: NDArray[np.bool_] | None = None) -> float:
+    """``np.percentile(values[where], 99)``, in a quarter of its time.
 
-    Every 16th value tells a cut below which the wanted ones do not lie; only what is above it is
-    put in order. Where the sample misled, all values are.
+    A sample tells a cut that leaves about 4 % above; only these are put in order. Where the sample
+    misled, all values are.
     """
-    rank = share * (len(values) - 1)
-    below, part = int(rank), rank - int(rank)
-    sample = values[::16]
-    at = int((1 - 4 * (1 - share)) * len(sample))
-    tail = values[values >= np.partition(sample, at)[at]]
-    first = below - (len(values) - len(tail))
-    if first < 0:
-        tail, first = values, below
+    sample = values[::SAMPLED] if where is None else values[::SAMPLED][where[::SAMPLED]]
+    at = len(sample) * 24 // 25
+    cut = np.partition(sample, at)[at] if len(sample) else np.float32(-np.inf)
+    number = len(values) if where is None else int(np.count_nonzero(where))
+    rank = (1 - TAIL) * (number - 1)
+    tail = _at_least(cut, values, where)
+    if number - len(tail) > rank:
+        tail = _at_least(np.float32(-np.inf), values, where)
+    first = int(rank) - (number - len(tail))
     one, next_one = np.partition(tail, [first, first + 1])[first : first + 2].tolist()
-    return float(one * (1 - part) + next_one * part)
+    return float(one + (next_one - one) * (rank - int(rank)))
+
+
+def _at_least(cut: np.float32, values: Floats, where: NDArray[np.bool_] | None) -> Floats:
+    above = values >= cut
+    return values[above if where is None else above & where]
 
 
 class Gauge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -76,8 +77,24 @@ class Pool:
 
 def _start() -> None:
     cv2.setNumThreads(1)  # the processes already fill the cores
+    _keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+
+
+def _keep_memory() -> None:
+    """Have the C library keep what is freed, for the next image.
+
+    It would give the larger arrays back to the system and ask for them again, page by page, with
+    every image: more than half of the time of a job of 512 px tiles.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
+    if mallopt:
+        mallopt(_MMAP_THRESHOLD, 64 << 20)
+        mallopt(_TRIM_THRESHOLD, 256 << 20)
 
 
 def _end_with_parent() -> None:

@@ -162,22 +162,27 @@ def test_one_colour_is_left_even_with_a_fit() -> None:
 @settings(max_examples=200)
 @given(
     values=st.lists(st.floats(-3, 3, width=32), min_size=256, max_size=2000),
-    share=st.floats(0.97, 0.999),
     rising=st.booleans(),
+    masked=st.booleans(),
+    seed=st.integers(0, 99),
 )
-def test_quantile_is_numpys(values: list[float], share: float, rising: bool) -> None:
+def test_percentile_is_numpys(values: list[float], rising: bool, masked: bool, seed: int) -> None:
     array = np.array(sorted(values) if rising else values, np.float32)
-    expected = np.quantile(array.astype(float), share)
-    assert macenko._upper_quantile(array, share) == pytest.approx(expected, abs=1e-6)
+    where = np.random.default_rng(seed).random(len(array)) < 0.7 if masked else None
+    expected = np.percentile(array[where] if masked else array, 99)
+    assert macenko._percentile_99(array, where) == pytest.approx(expected, abs=1e-6)
 
 
-def test_quantile_where_the_sample_misleads() -> None:
-    """Every 16th value is far above all others: its 96 % mark lies beyond the 99 % of all."""
-    values = np.zeros(4000, np.float32)
-    values[::16] = np.arange(250) + 100
-    values[1] = 50
-    share = 0.9
-    assert macenko._upper_quantile(values, share) == np.quantile(values, share) == 0
+def test_percentile_where_the_sample_misleads() -> None:
+    """Every 64th value is far above all others, so its 96 % mark lies beyond the 99 % of all."""
+    values = np.zeros(64_000, np.float32)
+    values[::64] = np.arange(1000) + 100
+    values[1:600:2] = 50
+    assert macenko._percentile_99(values, np.arange(64_000) % 64 > 0) == 0
+    values[::64] = np.where(np.arange(1000) < 500, 0, 200)
+    assert macenko._percentile_99(values) == np.percentile(values, 99) == 50
+    values[::64] = -1
+    assert macenko._percentile_99(values) == np.percentile(values, 99) == 0
 
 
 def test_gauge_of_one_tile_is_the_tile(tissue) -> None:
