@@ -13,7 +13,7 @@ from converters.model import LABELS
 from converters.mpp import Mpp
 from mitoyolo.evaluation.bootstrap import paired_f1_difference
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.evaluation.metrics import Counts, count, interval_note
+from mitoyolo.evaluation.metrics import Counts, caveats, count
 from mitoyolo.evaluation.metrics import evaluate as score
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.evaluation.threshold import DEFAULT, choose_threshold
@@ -105,7 +105,7 @@ def evaluate(
             "the threshold was chosen on these predictions, so these figures are optimistic"
         )
         note(f"warning: {metrics['warning']}")
-    if line := interval_note(metrics):
+    for line in caveats(metrics):
         note(line)
     if against:
         others = _fields(truths, read_predictions(against, truths), against)

@@ -14,7 +14,7 @@ from converters.mpp import Mpp, differ
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import Detector, load_detector
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.evaluation.metrics import evaluate, interval_note
+from mitoyolo.evaluation.metrics import caveats, evaluate
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.evaluation.threshold import DEFAULT, choose_threshold
 from mitoyolo.inference.apply import check_classes, detect_tiles
@@ -123,8 +123,8 @@ def val(
         if warning := _warning(split, threshold):
             metrics["warning"] = warning
             note(f"warning: {warning}")
-        if about := interval_note(metrics):
-            note(about)
+        for line in caveats(metrics):
+            note(line)
         _write(folder, dataset, split, detector, of_source, fields, rule, metrics)
         write_json(folder / INDEX, metrics)
     return metrics

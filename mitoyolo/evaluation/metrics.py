@@ -28,11 +28,11 @@ from mitoyolo.evaluation.protocols import PROTOCOLS, Protocol
 __all__ = [
     "Counts",
     "average_precision",
+    "caveats",
     "count",
     "evaluate",
     "froc",
     "froc_auc",
-    "interval_note",
     "precision_recall_curve",
 ]
 
@@ -191,14 +191,20 @@ def evaluate(
     }
 
 
-def interval_note(metrics: dict[str, Any]) -> str | None:
-    """What the user must know about the interval of a ``metrics.json``; None if nothing."""
-    if metrics["f1_ci95_over"] != "images":
-        return None
-    return (
-        f"fewer than {MIN_CASES} cases: the 95 % interval is over images within cases, so "
-        "case-to-case variation is not in it"
-    )
+def caveats(metrics: dict[str, Any]) -> list[str]:
+    """What the reader of a ``metrics.json`` must know, a line each."""
+    said = []
+    if metrics["f1_ci95_over"] == "images":
+        said.append(
+            f"fewer than {MIN_CASES} cases: the 95 % interval is over images within cases, so "
+            "case-to-case variation is not in it"
+        )
+    if PROTOCOLS[metrics["protocol"]].against_imposters and metrics["confusion"] is None:
+        said.append(
+            f"no look-alike is annotated, and by {metrics['protocol']} nothing else can be a false "
+            "positive"
+        )
+    return said
 
 
 def _domains(fields: Sequence[Field]) -> list[str]:

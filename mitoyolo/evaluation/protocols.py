@@ -66,6 +66,8 @@ class Protocol:
         Counts for precision-recall and FROC curves. Without it, they are undefined.
     free_radius : bool
         Whether the user may state the radius.
+    against_imposters : bool
+        Whether only annotated look-alikes can be false positives.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Protocol:
     rule: Rule
     ranking: Rule | None
     free_radius: bool = False
+    against_imposters: bool = False
 
     @property
     def radius_um(self) -> float | None:
@@ -162,6 +165,7 @@ _ALL = [
         source="Rao, MITOS-RCNN, arXiv:1807.01788, Fig. 4",
         rule=annotated_cells,
         ranking=None,
+        against_imposters=True,
     ),
 ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mitoyolo.evaluation.curves import froc, precision_recall_curve, rank
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.evaluation.metrics import interval_note
+from mitoyolo.evaluation.metrics import caveats
 from mitoyolo.evaluation.mistakes import mistakes
 from mitoyolo.evaluation.plots import draw_agreement, draw_cases, draw_froc, draw_pr
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
@@ -46,8 +46,8 @@ def numbers(metrics: dict[str, Any]) -> str:
     ]  # fmt: skip
     warning = paragraph(f"Warning: {metrics['warning']}.") if "warning" in metrics else ""
     main = headline([(key, metrics[key.lower()]) for key in ("F1", "precision", "recall")])
-    about = interval_note(metrics)
-    return warning + main + table(("", ""), rows) + (paragraph(f"Note: {about}.") if about else "")
+    notes = "".join(paragraph(f"Note: {line}.") for line in caveats(metrics))
+    return warning + main + table(("", ""), rows) + notes
 
 
 def _interval(ends: Sequence[float] | None) -> str | None:

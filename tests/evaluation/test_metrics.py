@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from converters.errors import InputError
-from mitoyolo.evaluation.metrics import count, evaluate, interval_note
+from mitoyolo.evaluation.metrics import caveats, count, evaluate
 from mitoyolo.evaluation.protocols import PROTOCOLS, get_protocol
 
 from .fields_for_tests import field, random_fields, shuffled
@@ -159,8 +159,17 @@ def test_confusion_and_coco_are_there_when_they_can_be():
 
 @pytest.mark.parametrize(("over", "said"), [("images", True), ("cases", False), (None, False)])
 def test_an_interval_over_images_is_explained(over, said):
-    note = interval_note({"f1_ci95_over": over})
-    assert (note is not None and "case-to-case variation is not in it" in note) is said
+    notes = caveats({"f1_ci95_over": over, "protocol": "centroid", "confusion": None})
+    assert ["case-to-case variation is not in it" in note for note in notes] == [True] * said
+
+
+@pytest.mark.parametrize(("imposters", "said"), [([[30, 0]], 0), ([], 1)])
+def test_no_look_alikes_no_false_positives_is_said(imposters, said):
+    found = [field([0], [(0, 0.9), (30, 0.8)], imposters=imposters)]
+    metrics = score(found, protocol=PROTOCOLS["mitos-rcnn"])
+    assert (metrics["tp"], metrics["fp"]) == (1, len(imposters))
+    notes = caveats(metrics)
+    assert len(notes) == said and all("no look-alike is annotated" in note for note in notes)
 
 
 @pytest.mark.parametrize(
