@@ -79,6 +79,21 @@ class Method:
         return "case" if self.fixed_map else "tile"
 
 
+def _stains_by_staintools(name: str, target: macenko.Stats) -> Method:
+    return Method(
+        gauge=partial(staintools_engine.Gauge, name),
+        map_tile=partial(staintools_engine.map_stains, name),
+        fixed_map=None,
+        is_flat=macenko.is_flat,
+        unmapped=staintools_engine.UNMAPPED,
+        parse=staintools_engine.stats_from_dict,
+        default=target,
+        default_whole=target,
+        default_source=macenko.DEFAULT_SOURCE,
+        needs=staintools_engine.load,
+    )
+
+
 METHODS = {
     "reinhard": Method(
         gauge=reinhard.Gauge,
@@ -115,30 +130,8 @@ METHODS = {
         default_source=reinhard.DEFAULT_SOURCE,
         needs=staintools_engine.load,
     ),
-    "staintools-macenko": Method(
-        gauge=partial(staintools_engine.Gauge, "macenko"),
-        map_tile=partial(staintools_engine.map_stains, "macenko"),
-        fixed_map=None,
-        is_flat=macenko.is_flat,
-        unmapped=staintools_engine.UNMAPPED,
-        parse=staintools_engine.stats_from_dict,
-        default=staintools_engine.MACENKO,
-        default_whole=staintools_engine.MACENKO,
-        default_source=macenko.DEFAULT_SOURCE,
-        needs=staintools_engine.load,
-    ),
-    "staintools-vahadane": Method(
-        gauge=partial(staintools_engine.Gauge, "vahadane"),
-        map_tile=partial(staintools_engine.map_stains, "vahadane"),
-        fixed_map=None,
-        is_flat=macenko.is_flat,
-        unmapped=staintools_engine.UNMAPPED,
-        parse=staintools_engine.stats_from_dict,
-        default=staintools_engine.VAHADANE,
-        default_whole=staintools_engine.VAHADANE,
-        default_source=macenko.DEFAULT_SOURCE,
-        needs=staintools_engine.load,
-    ),
+    "staintools-macenko": _stains_by_staintools("macenko", staintools_engine.MACENKO),
+    "staintools-vahadane": _stains_by_staintools("vahadane", staintools_engine.VAHADANE),
 }
 
 
