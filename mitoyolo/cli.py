@@ -36,7 +36,7 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a folder that holds another call's work.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, or a GPU's number.")]
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 
 
 def main() -> None:
@@ -363,11 +363,14 @@ def normalize(
     _one_of("--engine", engine, tuple(ENGINES))
     _one_of("--method", method, tuple(ENGINES[engine]))
     method = full_name(engine, method)
-    mode = mode or find_method(method).default_mode
+    stated_mode, mode = mode, mode or find_method(method).default_mode
     _one_of("--mode", mode, MODES)
     if mode == "target" and target is None and not fit:
         raise typer.BadParameter("--mode target needs one", param_hint="--target")
     if fit:
+        for name, given in (("--target", target), ("--sheet", sheet), ("--mode", stated_mode)):
+            if given:
+                raise typer.BadParameter("is not for --fit", param_hint=name)
         fit_target(src, out, method)
     else:
         normalize_folder(

@@ -27,6 +27,8 @@ from converters.yolo import rows
 INDEX = "dataset.yaml"
 MANIFEST = "manifest.csv"
 ANNOTATIONS = "annotations.csv"
+BOXES = "boxes.csv"
+"""Centres of boxes that are not the centroids; only there if some are not."""
 DROPPED = "dropped.csv"
 AUGMENTED = "augmented.csv"
 CHECK = "check.png"
@@ -48,6 +50,7 @@ MANIFEST_COLUMNS = [
     "tumour",
 ]
 ANNOTATION_COLUMNS = ["source", "case", "label", "x", "y", "width", "height", "confidence", "kind"]
+BOX_COLUMNS = ["annotation", "x", "y"]
 DROPPED_COLUMNS = ["file", "where", "reason", "detail"]
 AUGMENTED_COLUMNS = ["tile", "of", "transform"]
 
@@ -56,6 +59,9 @@ UNLABELLED = "unlabelled"
 
 NO_IMAGES = "none"
 """What the index says under `images` where ``--annotations-only`` left them out."""
+
+SAME_PLACE = 1e-6
+"""px within which a box counts as centred on its centroid."""
 
 Box = tuple[float, float, float, float]
 
@@ -156,15 +162,24 @@ def write_manifest(root: Path, tiles: Sequence[Tile]) -> None:
 
 
 def write_annotations(root: Path, kept: Sequence[Annotation], cases: dict[str, str]) -> None:
-    """Write ``annotations.csv``: every kept annotation once, in source pixels."""
-    rows = []
-    for item in kept:
+    """Write ``annotations.csv``: every kept annotation once, in source pixels.
+
+    The box of an outline, or of a box cut by the image's edge, is not centred on the centroid;
+    ``boxes.csv`` has the centres of such boxes, by their row in ``annotations.csv`` from 1 on.
+    """
+    rows, centres = [], []
+    for row, item in enumerate(kept, 1):
         left, top, right, bottom = item.box or (item.x, item.y, item.x, item.y)
+        x, y = (left + right) / 2, (top + bottom) / 2
+        if max(abs(x - item.x), abs(y - item.y)) > SAME_PLACE:
+            centres.append((row, x, y))
         rows.append(
             (item.source, cases[item.source], item.label, item.x, item.y, right - left,
              bottom - top, item.confidence, item.kind)
         )  # fmt: skip
     write_csv(root / ANNOTATIONS, ANNOTATION_COLUMNS, rows)
+    if centres:
+        write_csv(root / BOXES, BOX_COLUMNS, centres)
 
 
 def write_dropped(root: Path, dropped: Sequence[Drop]) -> None:
@@ -200,7 +215,10 @@ def write_index(root: Path, labels: Sequence[str], block: dict[str, Any]) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One row of ``annotations.csv``: source pixels, (x, y) the centroid."""
+    """One row of ``annotations.csv``: source pixels, (x, y) the centroid.
+
+    ``centre`` is that of the box, where it is another place.
+    """
 
     source: str
     case: str
@@ -209,6 +227,12 @@ class Truth:
     y: float
     width: float
     height: float
+    centre: tuple[float, float] | None = None
+
+    @property
+    def box(self) -> Box:
+        """Centre x, y, width and height of the box."""
+        return (*(self.centre or (self.x, self.y)), self.width, self.height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,8 +331,9 @@ class Dataset:
     def hash(self) -> str:
         """A short hash of index, manifest and annotations: which data was this?"""
         digest = hashlib.sha256()
-        for name in (INDEX, MANIFEST, ANNOTATIONS):
-            digest.update((self.root / name).read_bytes())
+        for name in (INDEX, MANIFEST, ANNOTATIONS, BOXES):
+            if name != BOXES or (self.root / name).exists():
+                digest.update((self.root / name).read_bytes())
         return digest.hexdigest()[:16]
 
 
@@ -411,4 +436,26 @@ def _truths(root: Path) -> list[Truth]:
             number(row[key], file, f"line {line}, {key}") for key in ("x", "y", "width", "height")
         )
         truths.append(Truth(row["source"], row["case"], row["label"], x, y, width, height))
+    return with_centres(root, truths)
+
+
+def with_centres(root: Path, truths: list[Truth]) -> list[Truth]:
+    """The rows of ``annotations.csv`` with the centres in ``boxes.csv`` beside it, if it is there.
+
+    Raises
+    ------
+    InputError
+        A line is damaged, or of no row.
+    """
+    file = root / BOXES
+    for line, row in read_rows(file, BOX_COLUMNS) if file.exists() else ():
+        place, x, y = (number(row[key], file, f"line {line}, {key}") for key in BOX_COLUMNS)
+        if place != int(place) or not 1 <= place <= len(truths):
+            raise InputError(
+                f"annotation {row['annotation']}, expected 1 to {len(truths)}, the rows of "
+                f"{ANNOTATIONS}",
+                file=file,
+                where=f"line {line}",
+            )
+        truths[int(place) - 1] = replace(truths[int(place) - 1], centre=(x, y))
     return truths

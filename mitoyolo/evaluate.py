@@ -100,7 +100,7 @@ def evaluate(
     metrics = score(fields, rule, *_threshold(fields, rule, threshold), seed=seed)
     if truths.is_folder:
         metrics["split"] = truths.splits[0]
-    if threshold is None:
+    if threshold is None and metrics["truths"]:
         metrics["warning"] = (
             "the threshold was chosen on these predictions, so these figures are optimistic"
         )
@@ -114,7 +114,7 @@ def evaluate(
         else:
             cut, cut_from = against_threshold, "given by --against-threshold"
         metrics["against"] = {
-            "predictions": str(against),
+            "predictions": str(against.resolve()),
             "threshold": cut,
             "threshold_from": cut_from,
             **_paired(
@@ -152,7 +152,9 @@ def table(metrics: dict[str, Any]) -> str:
         ratios = (_text(item[key]) for key in ("precision", "recall", "f1"))
         rows.append((case, *counts, *ratios))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [summary_line(metrics), ""]
+    ap, froc = _text(metrics["ap"]), _text(metrics["froc_auc"])
+    coco = f", COCO mAP50 {_text(metrics['coco']['map50'])}" if metrics["coco"] else ""
+    lines = [summary_line(metrics), f"AP {ap}, FROC {froc}{coco}", ""]
     for case, *cells in rows:
         right = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join((f"{case:<{widths[0]}}", *right)))

@@ -111,14 +111,16 @@ def _check_whole(data: bytes) -> None:
 
 
 def _check_header(data: bytes) -> None:
-    """Find a header that says far more pixels than the file can hold, before memory is asked."""
+    """Find a header of grey, or of far more pixels than the file can hold, before it is decoded."""
     try:
         with open_image(io.BytesIO(data)) as image:
-            size = image.size
+            size, mode = image.size, image.mode
     except Exception:  # of a kind that Pillow does not know: the decoder will tell
         return
     if problem := header_lies(size, lambda: len(data)):
         raise _Damaged(problem)
+    if mode == "LA":  # which the decoder would give out as colour
+        raise _NotColour("grey with alpha")
 
 
 def _decode(data: bytes) -> RGB:

@@ -190,8 +190,9 @@ def _warning(split: str, threshold: float | None) -> str | None:
     """What makes the figures of a split too good: choices made on it."""
     if split == "train":
         return "models are trained on this split, so these figures are optimistic"
-    if split == "val" and threshold is None:
-        return "the threshold was chosen on this split, so these figures are optimistic"
+    if split == "val":
+        chosen = "the threshold was" if threshold is None else "models are"
+        return f"{chosen} chosen on this split, so these figures are optimistic"
     return None
 
 

@@ -150,7 +150,8 @@ def test_a_paired_difference(tmp_path: Path, cli: Cli) -> None:
 def test_the_table_for_people(tmp_path: Path, cli: Cli) -> None:
     truth = as_folder(tmp_path / "t")
     result = cli("evaluate", "--truth", truth, "--predictions", predicted(tmp_path))
-    first, empty, head, *cases = result.out.splitlines()
+    first, curves, empty, head, *cases = result.out.splitlines()
+    assert curves.startswith("AP 0.") and ", FROC 0." in curves and ", COCO mAP50 " in curves
     assert "F1 0.444, precision 0.500, recall 0.400: 2 found, 2 false, 3 missed" in first
     assert "centroid" in first and "every prediction counts" in first and not empty
     assert head.split() == ["case", "found", "false", "missed", "precision", "recall", "F1"]

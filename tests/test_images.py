@@ -145,3 +145,10 @@ def test_write_then_read(tmp_path: Path, suffix: str, loss: float) -> None:
     first = path.read_bytes()
     write_rgb(path, image)
     assert path.read_bytes() == first
+
+
+def test_grey_with_alpha_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 2), dtype=np.uint8)).save(path)
+    with pytest.raises(InputError, match="grey with alpha, expected 8-bit RGB"):
+        read_rgb(path)

@@ -56,15 +56,14 @@ def _boxes(fields: Sequence[Field], noun: str) -> FloatArray:
     """All boxes of the fields in their order, (n, 4): centre, width and height in pixels, +1."""
     boxes = [np.empty((0, 4))]
     for field in fields:
-        centres = field.truth if noun == "truth" else field.detections
-        sizes = field.truth_sizes if noun == "truth" else field.detection_sizes
-        if sizes is None and len(centres):
+        own = field.truth_boxes if noun == "truth" else field.detection_boxes
+        if own is None:
             raise InputError(
                 f"protocol kmit compares boxes, and the {noun} boxes have no width and height",
                 where=field.image,
                 fix="give them, or choose a protocol that compares centres, such as centroid",
             )
-        boxes.append(np.column_stack([centres, 1.0 + (centres if sizes is None else sizes)]))
+        boxes.append(own + np.array([0, 0, 1, 1]))
     return np.concatenate(boxes)
 
 

@@ -36,26 +36,26 @@ def coco_map(fields: Sequence[Field]) -> dict[str, float] | None:
     if not any(len(field.truth) for field in fields):
         return None
     fields = sorted(fields, key=lambda field: field.image)
-    boxes = [(field.truth, field.truth_sizes) for field in fields]
-    found = [(field.detections, field.detection_sizes) for field in fields]
-    if any(len(points) and sizes is None for points, sizes in (*boxes, *found)):
+    boxes = [field.truth_boxes for field in fields]
+    found = [field.detection_boxes for field in fields]
+    truths, detected = _stack(boxes), _stack(found)
+    if truths is None or detected is None or not truths[0][:, 2:].all():
         return None
-    truth, truth_image = _stack(boxes)
-    if not truth[:, 2:].all():
-        return None
-    detections, image = _stack(found)
+    truth, truth_image = truths
+    detections, image = detected
     scores = np.concatenate([field.scores for field in fields])
     precision = _precision(truth, truth_image, detections, image, scores)
     by_iou = precision.mean(axis=1).tolist()
     return {"map50_95": float(np.mean(by_iou)), "map50": by_iou[0], "map75": by_iou[5]}
 
 
-def _stack(boxes: Sequence[tuple[FloatArray, FloatArray | None]]) -> tuple[FloatArray, IntArray]:
-    """Boxes of all images as rows of x, y (centre), width, height, and the image of each."""
-    rows = [np.column_stack([points, sizes]) for points, sizes in boxes if sizes is not None]
-    lengths = [len(points) for points, _ in boxes]
-    image = np.repeat(np.arange(len(boxes), dtype=np.int64), lengths)
-    return np.concatenate([np.empty((0, 4)), *rows]), image
+def _stack(boxes: Sequence[FloatArray | None]) -> tuple[FloatArray, IntArray] | None:
+    """Boxes of all images, and the image of each; None where an image does not know its own."""
+    known = [rows for rows in boxes if rows is not None]
+    if len(known) < len(boxes):
+        return None
+    image = np.repeat(np.arange(len(known), dtype=np.int64), [len(rows) for rows in known])
+    return np.concatenate([np.empty((0, 4)), *known]), image
 
 
 def _precision(

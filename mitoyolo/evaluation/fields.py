@@ -41,6 +41,8 @@ class Field:
     truth_sizes, detection_sizes : (n, 2), (m, 2) float64, optional
         Widths and heights of their boxes, in the same pixels; needed by protocols that compare
         boxes. None: not known.
+    truth_centres : (n, 2) float64, optional
+        Centres of the truths' boxes. None: they are the centroids.
     imposters : (k, 2) float64, optional
         Centroids of the annotated look-alikes (hard negatives).
     imposter_detections, imposter_scores : (j, 2), (j,) float64, optional
@@ -66,6 +68,7 @@ class Field:
     scores: FloatArray
     truth_sizes: FloatArray | None = None
     detection_sizes: FloatArray | None = None
+    truth_centres: FloatArray | None = None
     imposters: FloatArray = dataclasses.field(default_factory=_none)
     imposter_detections: FloatArray = dataclasses.field(default_factory=_none)
     imposter_scores: FloatArray = dataclasses.field(default_factory=lambda: np.empty(0))
@@ -80,6 +83,13 @@ class Field:
         put("truth", _points(self.truth, "truth", self.image))
         put("detections", _points(self.detections, "detection", self.image))
         put("scores", _scores(self.scores, len(self.detections), self.image))
+        if self.truth_centres is not None:
+            put("truth_centres", _points(self.truth_centres, "truth box", self.image))
+            if len(self.truth_centres) != len(self.truth):
+                raise InputError(
+                    f"{len(self.truth_centres)} box centres for {len(self.truth)} truths",
+                    where=self.image,
+                )
         put("imposters", _points(self.imposters, "imposter", self.image))
         found = _points(self.imposter_detections, "imposter detection", self.image)
         put("imposter_detections", found)
@@ -88,6 +98,24 @@ class Field:
             put(name, _sizes(getattr(self, name), len(of), self.image))
         if self.area_mm2 is not None and not 0 < self.area_mm2 < np.inf:
             raise InputError(f"area of {self.area_mm2} mm², expected more than 0", where=self.image)
+
+    @property
+    def truth_boxes(self) -> FloatArray | None:
+        """Centre, width and height of each truth's box, (n, 4); None where sizes are not known."""
+        return _boxes(
+            self.truth if self.truth_centres is None else self.truth_centres, self.truth_sizes
+        )
+
+    @property
+    def detection_boxes(self) -> FloatArray | None:
+        """The same of the detections, (m, 4); None where sizes are not known."""
+        return _boxes(self.detections, self.detection_sizes)
+
+
+def _boxes(centres: FloatArray, sizes: FloatArray | None) -> FloatArray | None:
+    if sizes is None and len(centres):
+        return None
+    return np.column_stack([centres, centres if sizes is None else sizes])
 
 
 def _positive_pair(mpp: ArrayLike, image: str) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from converters.errors import InputError
+from converters.errors import InputError, OptionError
 from mitoyolo.evaluation.boxes import overlapping_boxes
 from mitoyolo.evaluation.cells import annotated_cells
 from mitoyolo.evaluation.fields import Field, IntArray, pool
@@ -185,7 +185,9 @@ def get_protocol(name: str, radius_um: float | None = None) -> Protocol:
     Raises
     ------
     InputError
-        The name is unknown, the radius is not positive, or it is not the protocol's own.
+        The name is unknown.
+    OptionError
+        The radius is not positive, or it is not the protocol's own.
     """
     if name not in PROTOCOLS:
         raise InputError(
@@ -196,10 +198,10 @@ def get_protocol(name: str, radius_um: float | None = None) -> Protocol:
         return protocol
     if not protocol.free_radius:
         own = "no radius" if protocol.radius_um is None else f"a radius of {protocol.limit:g} µm"
-        raise InputError(
+        raise OptionError(
             f"protocol {name} has {own}, not {radius_um:g}",
             fix="leave the radius out, or use protocol centroid, which alone takes one",
         )
     if not 0 < radius_um < np.inf:
-        raise InputError(f"radius of {radius_um:g} µm, expected more than 0")
+        raise OptionError(f"radius of {radius_um:g} µm, expected more than 0")
     return dataclasses.replace(protocol, limit=float(radius_um))

@@ -12,7 +12,7 @@ import numpy as np
 
 from converters.errors import InputError
 from converters.mpp import Mpp, differ
-from mitoyolo.dataset import Dataset, Tile
+from mitoyolo.dataset import INDEX, Dataset, Tile
 from mitoyolo.detectors.base import Detector
 from mitoyolo.detectors.card import Card
 from mitoyolo.images import RGB, read_rgb, resize
@@ -63,7 +63,14 @@ def data_normaliser(card: Card | None, dataset: Dataset) -> Normaliser | None:
     if card is None:
         return None
     wanted = Normaliser.from_dict(card.normalisation) if card.normalisation else None
-    present = Normaliser.from_dict(dataset.normalisation) if dataset.normalisation else None
+    present = None
+    if dataset.normalisation:
+        try:
+            present = Normaliser.from_dict(dataset.normalisation)
+        except InputError as error:
+            raise InputError(
+                error.what, file=dataset.root / INDEX, where=error.where, fix=error.fix
+            ) from None
     if wanted == present:
         return None
     if present is None:
@@ -79,7 +86,8 @@ def data_normaliser(card: Card | None, dataset: Dataset) -> Normaliser | None:
 
 def detect_tiles(detector: Detector, dataset: Dataset, split: str) -> dict[str, Detections]:
     """Tile name -> detections in tile pixels, for every tile of a split."""
-    tiles = dataset.of_split(split)
+    # by fit, so that a table of colours is made once
+    tiles = sorted(dataset.of_split(split), key=lambda tile: (tile.case, tile.scanner))
     normaliser = data_normaliser(detector.card, dataset)
     fits = _fit_groups(normaliser, dataset, tiles) if normaliser else {}
     pixels: Counter[Fitted] = Counter()
@@ -154,7 +162,7 @@ def _fit_groups(
 
     wanted = {group(tile) for tile in tiles}
     members: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for tile in dataset.tiles:
+    for tile in (*dataset.tiles, *dataset.others):
         if group(tile) in wanted:
             members[group(tile)].append(dataset.image_path(tile))
     fits = {}

@@ -60,7 +60,7 @@ def fields_of(
     (other,) = set(LABELS) - {label}
     truths: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
     for truth in dataset.truths:
-        truths[truth.source, truth.label].append((truth.x, truth.y, truth.width, truth.height))
+        truths[truth.source, truth.label].append((truth.x, truth.y, *truth.box))
     tiles: dict[str, list[Tile]] = defaultdict(list)
     for tile in dataset.of_split(split):
         tiles[tile.source].append(tile)
@@ -69,7 +69,7 @@ def fields_of(
         first = members[0]
         found = _of_class(of_source.get(source, NOTHING), classes, label)
         others = _of_class(of_source.get(source, NOTHING), classes, other)
-        mitoses, imposters = (_boxes(truths[source, name]) for name in (label, other))
+        mitoses, imposters = (_rows(truths[source, name]) for name in (label, other))
         width = max(tile.x + tile.width for tile in members)
         height = max(tile.y + tile.height for tile in members)
         fields.append(
@@ -78,9 +78,10 @@ def fields_of(
                 case=first.case,
                 mpp=first.mpp,
                 truth=mitoses[:, :2],
-                truth_sizes=_sizes(mitoses),
+                truth_sizes=_sizes(mitoses[:, 4:]),
+                truth_centres=mitoses[:, 2:4],
                 detections=found[:, :2],
-                detection_sizes=_sizes(found),
+                detection_sizes=_sizes(found[:, 2:4]),
                 scores=found[:, 4],
                 imposters=imposters[:, :2],
                 imposter_detections=others[:, :2],
@@ -97,12 +98,11 @@ def _of_class(found: Detections, classes: Sequence[str], label: str) -> Detectio
     return found[np.isin(found[:, 5], numbers)]
 
 
-def _sizes(boxes: Detections) -> Detections | None:
+def _sizes(sizes: Detections) -> Detections | None:
     """Widths and heights of boxes; None unless all of them are known."""
-    sizes = boxes[:, 2:4]
     return sizes if sizes.all() else None
 
 
-def _boxes(rows: Sequence[tuple[float, ...]]) -> Detections:
-    """Rows of x, y, width, height as an (n, 4) array."""
-    return np.array(rows, dtype=float).reshape(-1, 4)
+def _rows(marks: Sequence[tuple[float, ...]]) -> Detections:
+    """Centroids with the centres and sizes of their boxes, as an (n, 6) array."""
+    return np.array(marks, dtype=float).reshape(-1, 6)

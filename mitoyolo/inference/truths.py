@@ -32,6 +32,7 @@ from mitoyolo.dataset import (
     Truth,
     open_dataset,
     read_manifest,
+    with_centres,
 )
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.inference.merge import Detections
@@ -371,6 +372,8 @@ def _read_table(path: Path, split: str | None) -> Found:
             )
         label = canonical_label(row["label"])
         marks.append(Truth(source, case, label, x, y, width, height))
+    if path.name == ANNOTATIONS:
+        marks = with_centres(path.parent, marks)
     if (path.parent / MANIFEST).exists():
         tiles = read_manifest(path.parent)
         if strange := cases.keys() - {tile.source for tile in tiles}:
@@ -416,9 +419,10 @@ def _of_set(path: Path, found: AnnotationSet) -> Dataset:
     ]
     marks = []
     for item in found.annotations:
-        left, top, right, bottom = item.box or (0, 0, 0, 0)
-        size = (right - left, bottom - top)
-        marks.append(Truth(item.source, cases[item.source], item.label, item.x, item.y, *size))
+        left, top, right, bottom = item.box or (item.x, item.y, item.x, item.y)
+        size, centre = (right - left, bottom - top), ((left + right) / 2, (top + bottom) / 2)
+        place = (item.source, cases[item.source], item.label, item.x, item.y)
+        marks.append(Truth(*place, *size, centre))
     return _in_memory(path, tiles, marks)
 
 

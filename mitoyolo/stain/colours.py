@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mitoyolo.images import RGB
 from mitoyolo.stain.methods import find_method
 from mitoyolo.stain.normaliser import LITTLE_TISSUE, Fitted
-from mitoyolo.stain.tissue import MIN_TISSUE, tissue_mask
+from mitoyolo.stain.tissue import is_enough, tissue_mask
 
 PAYS_FROM = 3 << 24
 """Pixels from which a table saves time: about 200 tiles of 512 px."""
@@ -50,7 +50,7 @@ class Tabulated:
         """As :meth:`Fitted.apply_or_reason`, with the same bytes."""
         cells = self.cells.take(numbers(rgb))
         bytes_ = cells.view(np.uint8).reshape(*rgb.shape[:2], 4)
-        if cv2.countNonZero(cv2.extractChannel(bytes_, 3)) < MIN_TISSUE * cells.size:
+        if not is_enough(cv2.countNonZero(cv2.extractChannel(bytes_, 3)), cells.size):
             return rgb, LITTLE_TISSUE
         method = find_method(self.fitted.method)
         if method.is_flat(rgb):

@@ -12,7 +12,7 @@ import yaml
 from converters.errors import InputError
 from converters.files import copy_file, read_json, read_text, write_csv, write_json, write_text
 from converters.images import IMAGE_SUFFIXES, find_files
-from mitoyolo.dataset import INDEX
+from mitoyolo.dataset import INDEX, open_dataset
 from mitoyolo.jobs import check_apart, fingerprint, open_job
 from mitoyolo.progress import bar, note, track
 from mitoyolo.stain.methods import find_method
@@ -114,7 +114,11 @@ def fit_target(images: Path, stats: Path, method: str = "reinhard") -> dict[str,
     find_method(method).needs()
     if not images.exists():
         raise InputError("no such file or folder", file=images)
-    paths = [images] if images.is_file() else list(find_files(images, IMAGE_SUFFIXES))
+    if (images / INDEX).exists():  # its masks and pictures of itself are no tissue
+        dataset = open_dataset(images)
+        paths = [dataset.image_path(tile) for tile in dataset.tiles]
+    else:
+        paths = [images] if images.is_file() else list(find_files(images, IMAGE_SUFFIXES))
     if not paths:
         raise InputError(f"no images ({', '.join(IMAGE_SUFFIXES)})", file=images)
     return write_target(stats, paths, method, progress=_bar_over)
@@ -178,7 +182,8 @@ def _fit(
 ) -> list[Fitted]:
     if normaliser.mode == "tile":
         return [normaliser.fit(())]
-    tasks = (Fit(normaliser, root, names) for names in groups)
+    threads = max(1, pool.workers // len(groups))  # a single slide is read by all cores
+    tasks = (Fit(normaliser, root, names, threads) for names in groups)
     fits = pool.map(Fit.run, tasks)
     return list(track(fits, "measuring", unit="cases", total=len(groups)))
 

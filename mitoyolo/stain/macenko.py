@@ -46,6 +46,9 @@ SAMPLED = 64
 MIN_STAINED = 256
 """Fewer stained pixels give no percentile worth the name."""
 
+MAX_CONCENTRATION = 1e4
+"""Far more than the darkest pixel can hold; more than this is no measured number."""
+
 MIN_ANGLE = 0.05
 """Least angle between the two stains, in radians; closer ones cannot be told apart."""
 
@@ -83,8 +86,11 @@ class Stats:
         ):
             if not all(map(math.isfinite, stain)) or not 0.99 < math.hypot(*stain) < 1.01:
                 raise InputError(f"stain of {name} is {list(stain)}, expected a unit vector")
-            if not (math.isfinite(most) and most > 0):
-                raise InputError(f"concentration of {name} is {most}, expected more than 0")
+            if not 0 < most <= MAX_CONCENTRATION:
+                raise InputError(
+                    f"concentration of {name} is {most}, expected above 0, up to "
+                    f"{MAX_CONCENTRATION:g}"
+                )
         if _angle(*self.stains) < MIN_ANGLE:
             raise InputError("the stains of haematoxylin and eosin are the same")
 
@@ -226,7 +232,8 @@ class Gauge:
 
     def add(self, rgb: RGB) -> None:
         """Count a tile's pixels."""
-        self._tissue.add(rgb[tissue.tissue_mask(rgb)])
+        four = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]  # one value a pixel
+        self._tissue.add(four[tissue.tissue_mask(rgb)].view(np.uint8).reshape(-1, 4)[:, :3])
         self._whole.add(rgb.reshape(-1, 3))
 
     def tissue(self) -> Stats | None:
@@ -234,7 +241,7 @@ class Gauge:
         return measure(self._tissue.pixels())
 
     def whole(self) -> Stats | None:
-        """Stains over all pixels; of one tile, exactly its own."""
+        """Stains over all pixels; of one tile, unless it is too large to be kept whole, its own."""
         return measure(self._whole.pixels())
 
 

@@ -23,4 +23,9 @@ def triple(numbers: object, key: str, names: str) -> Triple:
         or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
     ):
         raise InputError(f"`{key}` is {numbers!r}, expected three numbers {names}")
-    return cast(Triple, tuple(float(number) for number in numbers))
+    try:
+        return cast(Triple, tuple(float(number) for number in numbers))
+    except OverflowError:  # a whole number of hundreds of digits
+        raise InputError(
+            f"`{key}` has a number too large, expected three numbers {names}"
+        ) from None

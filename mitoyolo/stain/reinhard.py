@@ -30,6 +30,7 @@ Levels = NDArray[np.uint8]
 MIN_DEVIATION = 1.0
 """Least standard deviation of each LAB channel, in 8-bit levels, that can be stretched."""
 
+_EXACT = 1 << 24  # pixels that OpenCV's histograms, in single precision, count exactly
 _PER_UNIT = (2.55, 1.0, 1.0)
 _ZERO = (0, 128, 128)
 _LEVEL = np.arange(256, dtype=np.float32)
@@ -56,8 +57,8 @@ class Stats:
         ):
             if not (math.isfinite(mean) and low <= mean <= high):
                 raise InputError(f"mean of {name} is {mean}, expected {low} to {high}")
-            if not (math.isfinite(std) and std > 0):
-                raise InputError(f"std of {name} is {std}, expected a positive number")
+            if not 0 < std <= high - low:
+                raise InputError(f"std of {name} is {std}, expected up to {high - low}, above 0")
 
     def to_dict(self) -> dict[str, Any]:
         """``{"mean": [L, a, b], "std": [L, a, b]}``."""
@@ -108,11 +109,20 @@ def stats_of_lab(lab: Levels) -> Stats:
     return Stats(cast(Triple, mean), cast(Triple, std))
 
 
-def histogram(lab: Levels) -> NDArray[np.int64]:
-    """Counts of the 256 levels of L, a and b, of shape (256, 3), in LAB of shape (..., 3)."""
-    pixels = lab.reshape(-1, 3)
-    counts = [np.bincount(pixels[:, channel], minlength=256) for channel in range(3)]
-    return np.stack(counts, axis=1)
+def histogram(lab: Levels, mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Counts of the 256 levels of L, a and b, (256, 3), in LAB of (height, width, 3).
+
+    Of the pixels in ``mask``, (height, width), if there is one.
+    """
+    counts = np.zeros((256, 3), np.int64)
+    rows = max(1, _EXACT // max(1, lab.shape[1]))
+    for top in range(0, len(lab), rows):
+        part = slice(top, top + rows)
+        where = None if mask is None else np.ascontiguousarray(mask[part]).view(np.uint8)
+        for channel in range(3):
+            levels = cv2.calcHist([lab[part]], [channel], where, [256], [0, 256])
+            counts[:, channel] += levels.ravel().astype(np.int64)
+    return counts
 
 
 def stats_of_histogram(counts: NDArray[np.int64]) -> Stats | None:
@@ -149,7 +159,7 @@ class Gauge:
     def add(self, rgb: RGB) -> None:
         """Count a tile's pixels."""
         lab = to_lab(rgb)
-        self._tissue += histogram(lab[tissue.tissue_mask(rgb)])
+        self._tissue += histogram(lab, tissue.tissue_mask(rgb))
         self._whole += histogram(lab)
         self._first = None if self._images else lab
         self._images += 1
@@ -163,14 +173,6 @@ class Gauge:
         if self._first is not None:
             return None if tissue.is_flat(self._first, MIN_DEVIATION) else stats_of_lab(self._first)
         return stats_of_histogram(self._whole)
-
-
-def stats_of(*images: RGB) -> Stats | None:
-    """Statistics pooled over the tissue of some tiles; see :class:`Gauge`."""
-    gauge = Gauge()
-    for image in images:
-        gauge.add(image)
-    return gauge.tissue()
 
 
 @lru_cache(maxsize=256)

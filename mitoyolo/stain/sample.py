@@ -7,7 +7,7 @@ import numpy as np
 from mitoyolo.images import RGB
 
 MOST = 1 << 22
-"""Pixels kept at most: two 1,500 px frames whole, or 16 tiles of 512 px."""
+"""Pixels kept at most: a frame of 2,000 px whole, or 16 tiles of 512 px."""
 
 
 class Sample:

@@ -73,12 +73,13 @@ def _read_fit(path: Path, method: str, mode: str) -> Target:
     fix = "save it again with `mitoyolo normalize --fit IMAGES STATS.json`"
     if not isinstance(value, dict) or "method" not in value:
         raise InputError("not a saved fit (no `method`)", file=path, fix=fix)
-    if value["method"] != method:
+    named = str(value["method"])
+    if named != method:
         raise InputError(
-            f"a fit of method {value['method']!r}, expected {method!r}",
+            f"a fit of method {named!r:.60}, expected {method!r}",
             file=path,
             where="method",
-            fix=f"use {as_options(value['method'])}" if value["method"] in METHODS else fix,
+            fix=f"use {as_options(named)}" if named in METHODS else fix,
         )
     numbers = value
     if mode == "tile" and isinstance(value.get("whole"), dict):

@@ -60,10 +60,16 @@ def has_tissue(rgb: RGB) -> bool:
     >>> has_tissue(np.full((64, 64, 3), 255, np.uint8))
     False
     """
-    needed = MIN_TISSUE * rgb.shape[0] * rgb.shape[1]
-    if rgb.size and cv2.countNonZero(_mask(glance(rgb))) >= needed:
-        return True
-    return tissue_fraction(rgb) >= MIN_TISSUE
+    pixels = rgb.shape[0] * rgb.shape[1]
+    if not pixels:
+        return False
+    at_a_glance = cv2.countNonZero(_mask(glance(rgb)))
+    return is_enough(at_a_glance, pixels) or is_enough(cv2.countNonZero(_mask(rgb)), pixels)
+
+
+def is_enough(tissue: int, pixels: int) -> bool:
+    """Whether so many pixels of tissue are at least :data:`MIN_TISSUE` of all."""
+    return tissue / pixels >= MIN_TISSUE
 
 
 def glance(image: Levels) -> Levels:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +23,24 @@ class Fit:
     normaliser: Normaliser
     root: Path
     names: tuple[str, ...]
+    threads: int
 
     def run(self) -> Fitted:
         """Read and measure."""
-        images = (read_rgb(self.root / self.names[i]) for i in spread(len(self.names)))
-        return self.normaliser.fit(images)
+        paths = (self.root / self.names[i] for i in spread(len(self.names)))
+        return self.normaliser.fit(_read_ahead(paths, self.threads))
+
+
+def _read_ahead(paths: Iterable[Path], threads: int) -> Iterator[RGB]:
+    """Images in their order, a few of them decoded in advance."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[RGB]] = deque()
+        for path in paths:
+            waiting.append(pool.submit(read_rgb, path))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 @dataclass(frozen=True, slots=True)

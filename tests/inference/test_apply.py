@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,14 @@ def test_data_normalised_otherwise_are_refused(
         data_normaliser(card(normalisation=trained), done)
 
 
+def test_a_damaged_normalisation_of_the_data_names_its_file(tmp_path: Path) -> None:
+    root = write_dataset(
+        tmp_path / "n", [Source("a", "test")], normalisation={"method": "reinhard"}
+    )
+    with pytest.raises(InputError, match=r"dataset\.yaml, normalisation: no key"):
+        data_normaliser(card(normalisation=REINHARD), open_dataset(root))
+
+
 def test_one_fit_a_case_and_scanner_over_all_splits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +163,11 @@ def test_one_fit_a_case_and_scanner_over_all_splits(
     target = Normaliser("reinhard", "target").to_dict()
     detect_tiles(PixelDetector(card=card(normalisation=target)), open_dataset(root), "test")
     assert groups == [8]
+    groups.clear()
+    whole = open_dataset(root)
+    copy = replace(whole.tiles[0], name=whole.tiles[1].name)  # of case 1, scanner A
+    detect_tiles(detector, replace(whole, others=(copy,)), "test")
+    assert sorted(groups) == [2, 5]  # as `normalize`, which fits copies and unlabelled tiles too
 
 
 def test_tiles_reach_the_model_in_their_new_colours(

@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 
 from converters.errors import InputError
+from mitoyolo.images import RGB
 from mitoyolo.stain.normaliser import LITTLE_TISSUE, NO_FIT, Normaliser, spread
-from mitoyolo.stain.reinhard import stats_of
+from mitoyolo.stain.reinhard import Gauge, Stats
 from mitoyolo.stain.target import MODES, Target
+
+
+def stats_of(*images: RGB) -> Stats | None:
+    """Statistics pooled over the tissue of some tiles."""
+    gauge = Gauge()
+    for image in images:
+        gauge.add(image)
+    return gauge.tissue()
 
 
 @pytest.mark.parametrize("mode", MODES)

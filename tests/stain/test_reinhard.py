@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from converters.errors import InputError
 from mitoyolo.images import RGB
 from mitoyolo.stain import reinhard
-from mitoyolo.stain.reinhard import DEFAULT, DEFAULT_WHOLE, Gauge, Stats, stats_of, tables
+from mitoyolo.stain.reinhard import DEFAULT, DEFAULT_WHOLE, Gauge, Stats, tables
+
+
+def stats_of(*images: RGB) -> Stats | None:
+    """Statistics pooled over the tissue of some tiles."""
+    gauge = Gauge()
+    for image in images:
+        gauge.add(image)
+    return gauge.tissue()
 
 
 def whole(image: RGB) -> Stats:
@@ -140,3 +148,14 @@ def test_the_defaults_are_haematoxylin_and_eosin() -> None:
         assert all(3 < deviation < 25 for deviation in default.std)
         assert Stats.from_dict(default.to_dict()) == default
     assert DEFAULT_WHOLE.mean[0] > DEFAULT.mean[0]  # glass is bright
+
+
+def test_histogram_counts_every_pixel_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts as in one, so that no count passes what single precision holds exactly."""
+    lab = np.random.default_rng(0).integers(0, 256, (70, 31, 3)).astype(np.uint8)
+    mask = np.random.default_rng(1).random((70, 31)) < 0.4
+    expected = np.stack([np.bincount(lab[mask][:, c], minlength=256) for c in range(3)], axis=1)
+    assert np.array_equal(reinhard.histogram(lab, mask), expected)
+    monkeypatch.setattr(reinhard, "_EXACT", 100)
+    assert np.array_equal(reinhard.histogram(lab, mask), expected)
+    assert reinhard.histogram(lab).sum() == lab.size

@@ -8,8 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rendered import Source, write_dataset
 
 from converters.errors import InputError
+from mitoyolo.dataset import open_dataset
 from mitoyolo.images import write_rgb
 from mitoyolo.stain.folder import fit_target
 from mitoyolo.stain.reinhard import DEFAULT, DEFAULT_WHOLE, Gauge
@@ -81,3 +83,30 @@ def test_targets_that_cannot_serve(tissue, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=path):
             fit_target(tmp_path / path, tmp_path / "s.json")
     assert not (tmp_path / "s.json").exists()
+
+
+HUGE = "1" + 400 * "0"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'{{"method": "reinhard", "mean": [50, 0, {HUGE}], "std": [9, 9, 9]}}', "too large"),
+        ('{"method": "reinhard", "mean": [50, 0, 0], "std": [9, 1e308, 9]}', "std of a is 1e.308"),
+        ('{"method": ["a"], "mean": [50, 0, 0], "std": [9, 9, 9]}', "a fit of method"),
+    ],
+)
+def test_numbers_that_nobody_measured(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "stats.json").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_target(tmp_path / "stats.json")
+
+
+def test_a_fit_of_a_dataset_folder_measures_its_tiles_alone(tissue, tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "d", [Source(name, "test") for name in "ab"])
+    for i, tile in enumerate(open_dataset(root).tiles):
+        write_rgb(open_dataset(root).image_path(tile), tissue(i))
+    plain = fit_target(root / "images", tmp_path / "plain.json")
+    write_rgb(root / "check.png", tissue(9))
+    write_rgb(root / "masks" / "test" / "a.png", tissue(10))
+    assert fit_target(root, tmp_path / "whole.json") == plain
