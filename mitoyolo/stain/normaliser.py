@@ -8,7 +8,7 @@ case
 tile
     Each tile by its own statistics over all its pixels, as in the papers; neighbours differ.
 target
-    One fit over the tissue of the whole input, all cases together, to a saved target: brings a
+    One fit over the tissue of up to that many tiles of all cases together, to a saved target: brings a
     scanner to another's colours and keeps the differences between its cases. In ``detect``,
     where the input is one slide, it is ``case``.
 

@@ -61,6 +61,7 @@ def write_sheet(src: Source, out: Path, path: Path) -> None:
     strips = []
     for case, names in rows.items():
         title = src.root.resolve().name if case == "." else case
+        title = title.encode("utf-8", "replace").decode()  # a name may hold any bytes
         before = _strip([_small(src.root / name) for name in names], columns, f"{title}, before")
         after = _strip([_small(out / name) for name in names], columns, f"{title}, after")
         strips.append(np.hstack([before, after]))
