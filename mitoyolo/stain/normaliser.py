@@ -8,13 +8,14 @@ case
 tile
     Each tile by its own statistics over all its pixels, as in the papers; neighbours differ.
 target
-    One fit over the tissue of up to that many tiles of all cases together, to a saved target: brings a
-    scanner to another's colours and keeps the differences between its cases. In ``detect``,
-    where the input is one slide, it is ``case``.
+    One fit over the tissue of up to that many tiles of all cases together, to a saved target:
+    brings a scanner to another's colours and keeps the differences between its cases. In
+    ``detect``, where the input is one slide, it is ``case``.
 
-A tile with under 5 % tissue, or with a LAB channel that varies by less than one level, passes
-through unchanged in every mode: white stays white, and noise is not stretched into colour. In
-``case`` mode this can leave a step between such a tile and its neighbour, in glass only.
+A tile with under 5 % tissue, or with a channel that varies by less than one level (of LAB by
+``reinhard``, of RGB by ``macenko``), passes through unchanged in every mode: white stays white, and
+noise is not stretched into colour. In ``case`` mode this can leave a step between such a tile and
+its neighbour, in glass only.
 """
 
 from __future__ import annotations
