@@ -163,6 +163,16 @@ def test_the_table_for_people(tmp_path: Path, cli: Cli) -> None:
     assert cli("evaluate", "--truth", truth, "--predictions", predicted(tmp_path), "-h").code == 0
 
 
+def test_a_comparison_stands_in_the_report(tmp_path: Path, cli: Cli) -> None:
+    truth, found, out = as_folder(tmp_path / "t"), predicted(tmp_path), tmp_path / "out"
+    call = ("evaluate", "--truth", truth, "--predictions", found, "--out", out)
+    assert cli(*call).code == 0
+    assert "difference in F1" not in (out / "report.html").read_text()
+    assert cli(*call, "--against", found, "--overwrite").code == 0
+    page = (out / "report.html").read_text()
+    assert "difference in F1</td><td>0.000" in page and f"F1 of {found.resolve()}" in page
+
+
 def test_few_cases_are_said(tmp_path: Path, cli: Cli) -> None:
     images = [f"i{i}" for i in range(6)]
     rows = (f"{name},c{i % 2},mitosis,20,30" for i, name in enumerate(images))

@@ -43,11 +43,26 @@ def numbers(metrics: dict[str, Any]) -> str:
         ("threshold", metrics["threshold"]),
         ("threshold from", metrics["threshold_from"]),
         ("images, cases", f"{metrics['images']}, {metrics['cases']}"),
+        *_against(metrics),
     ]  # fmt: skip
     warning = paragraph(f"Warning: {metrics['warning']}.") if "warning" in metrics else ""
     main = headline([(key, metrics[key.lower()]) for key in ("F1", "precision", "recall")])
     notes = "".join(paragraph(f"Note: {line}.") for line in caveats(metrics))
     return warning + main + table(("", ""), rows) + notes
+
+
+def _against(metrics: dict[str, Any]) -> list[tuple[str, object]]:
+    """The other predictions of ``evaluate --against``, if there are any."""
+    other = metrics.get("against")
+    if other is None:
+        return []
+    over = other["f1_difference_ci95_over"]
+    return [
+        (f"F1 of {other['predictions']}", other["f1"]),
+        ("difference in F1", other["f1_difference"]),
+        (f"difference, 95 % interval over {over}" if over else "difference, 95 % interval",
+         _interval(other["f1_difference_ci95"])),
+    ]  # fmt: skip
 
 
 def _interval(ends: Sequence[float] | None) -> str | None:
