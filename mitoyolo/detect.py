@@ -15,7 +15,7 @@ from mitoyolo.detectors.base import Detector, load_detector
 from mitoyolo.images import RGB, read_rgb, write_rgb
 from mitoyolo.inference.apply import Cut, at_model_scale, detect_image
 from mitoyolo.inference.merge import Detections
-from mitoyolo.inference.tables import write_detections, write_geojson, write_midog
+from mitoyolo.inference.tables import DETECTIONS, write_detections, write_geojson, write_midog
 from mitoyolo.jobs import fingerprint, open_job, versions
 from mitoyolo.progress import Bar, bar, note
 from mitoyolo.report.detect import write_detect_report
@@ -271,7 +271,7 @@ def _detect(task: Task, overwrite: bool, progress: Bar) -> None:
 
 def _write(task: Task, image: RGB, mpp: Mpp, found: Detections) -> None:
     folder, classes = task.folder, task.detector.classes
-    write_detections(folder / "detections.csv", task.source, found, classes, mpp)
+    write_detections(folder / DETECTIONS, task.source, found, classes, mpp)
     write_geojson(folder / "detections.geojson", found, classes)
     write_midog(folder / "detections.midog.json", found, classes, mpp)
     mitoses = found[found[:, 5] == classes.index("mitosis")]

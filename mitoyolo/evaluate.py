@@ -18,8 +18,8 @@ from mitoyolo.evaluation.metrics import evaluate as score
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.evaluation.threshold import DEFAULT, choose_threshold
 from mitoyolo.inference.merge import Detections
-from mitoyolo.inference.predictions import PREDICTIONS, read_predictions
-from mitoyolo.inference.tables import write_predictions
+from mitoyolo.inference.predictions import read_predictions
+from mitoyolo.inference.tables import PREDICTIONS, write_predictions
 from mitoyolo.inference.truths import Truths, read_truths
 from mitoyolo.jobs import check_apart, open_job
 from mitoyolo.progress import note

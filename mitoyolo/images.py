@@ -150,6 +150,11 @@ def _decode_tiff(data: bytes) -> RGB:
         raise _Damaged("the TIFF is damaged or cut off") from None
 
 
+def one_value(rgb: RGB) -> NDArray[np.uint32]:
+    """Each pixel as one number, R + 256 G + 65536 B + 255 * 2^24, of shape (height, width)."""
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).view("<u4")[..., 0])
+
+
 def write_rgb(path: Path, image: RGB) -> None:
     """Encode ``image`` by the suffix of ``path`` and write it atomically.
 

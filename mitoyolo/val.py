@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,14 +12,12 @@ from converters.files import read_json, write_json
 from converters.mpp import Mpp, differ
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import Detector, load_detector
-from mitoyolo.evaluation.fields import Field
 from mitoyolo.evaluation.metrics import caveats, evaluate
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.evaluation.threshold import DEFAULT, choose_threshold
 from mitoyolo.inference.apply import check_classes, detect_tiles
-from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.scoring import by_source, fields_of
-from mitoyolo.inference.tables import write_predictions
+from mitoyolo.inference.tables import PREDICTIONS, write_predictions
 from mitoyolo.jobs import RUN_FILE, fingerprint, open_job
 from mitoyolo.progress import note
 from mitoyolo.report.overlay import stitch
@@ -125,7 +122,9 @@ def val(
             note(f"warning: {warning}")
         for line in caveats(metrics):
             note(line)
-        _write(folder, dataset, split, detector, of_source, fields, rule, metrics)
+        write_predictions(folder / PREDICTIONS, of_source, detector.classes)
+        pixels = partial(stitch, dataset, split)
+        write_val_report(folder, f"Validation, {split} split", fields, rule, metrics, pixels)
         write_json(folder / INDEX, metrics)
     return metrics
 
@@ -194,18 +193,3 @@ def _warning(split: str, threshold: float | None) -> str | None:
         chosen = "the threshold was" if threshold is None else "models are"
         return f"{chosen} chosen on this split, so these figures are optimistic"
     return None
-
-
-def _write(
-    folder: Path,
-    dataset: Dataset,
-    split: str,
-    detector: Detector,
-    of_source: Mapping[str, Detections],
-    fields: list[Field],
-    rule: Protocol,
-    metrics: dict[str, Any],
-) -> None:
-    write_predictions(folder / "predictions.csv", of_source, detector.classes)
-    pixels = partial(stitch, dataset, split)
-    write_val_report(folder, f"Validation, {split} split", fields, rule, metrics, pixels)

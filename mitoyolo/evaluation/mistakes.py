@@ -57,7 +57,7 @@ def mistakes(
     centroid = PROTOCOLS["centroid"]
     rule = protocol if protocol.ranking else centroid
     radius = rule.radius_um or centroid.limit
-    points, tally = pool(fields), rule.rule(fields, rule.limit)  # in the same order
+    points, tally = pool(fields), rule.tally(fields)  # in the same order
     places, image, scores = points.detections, points.detection_image, points.scores
     kept = scores >= threshold
 

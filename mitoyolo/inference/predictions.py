@@ -25,6 +25,7 @@ from converters.labels import canonical_label
 from converters.model import LABELS
 from converters.reading import number
 from mitoyolo.inference.merge import Detections, merge
+from mitoyolo.inference.tables import DETECTIONS, PREDICTIONS
 from mitoyolo.inference.truths import Place, Truths, identity, json_or_none
 
 CHALLENGE_MM = 10.0
@@ -39,12 +40,6 @@ _SURE_PX = 100
 
 _NAMED_BY_FOLDER = ("detections.midog", "mitotic-figures")
 """Stems of files that say nothing of their image; the folder that they lie in does."""
-
-PREDICTIONS = "predictions.csv"
-"""The table that ``val`` and ``evaluate`` write: all predictions in one."""
-
-DETECTIONS = "detections.csv"
-"""The table that ``detect`` writes, one an image."""
 
 
 @dataclass(slots=True)

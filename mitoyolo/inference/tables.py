@@ -10,6 +10,12 @@ from converters.files import write_csv, write_json
 from converters.mpp import Mpp
 from mitoyolo.inference.merge import Detections
 
+PREDICTIONS = "predictions.csv"
+"""The table that ``val`` and ``evaluate`` write: all predictions in one."""
+
+DETECTIONS = "detections.csv"
+"""The table that ``detect`` writes, one an image."""
+
 PREDICTION_COLUMNS = ("image", "x", "y", "width", "height", "score", "label")
 DETECTION_COLUMNS = ("source", "x", "y", "width", "height", "score", "label", "x_um", "y_um")
 

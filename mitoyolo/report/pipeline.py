@@ -16,7 +16,7 @@ from mitoyolo.dataset import Dataset, Tile, open_dataset
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.images import RGB, read_rgb
 from mitoyolo.inference.scoring import fields_of
-from mitoyolo.inference.tables import PREDICTION_COLUMNS
+from mitoyolo.inference.tables import PREDICTION_COLUMNS, PREDICTIONS
 from mitoyolo.label_file import read_boxes
 from mitoyolo.report.overlay import draw_boxes, sheet, stitch
 from mitoyolo.report.page import paragraph, picture, picture_file, row, table, write_page
@@ -68,7 +68,7 @@ def write_pipeline_report(run: Path, page: Path, *, split: str = "test") -> None
         (
             "Detections over truth",
             gallery(
-                _fields(dataset, split, scored / "predictions.csv"),
+                _fields(dataset, split, scored / PREDICTIONS),
                 metrics["threshold"],
                 partial(stitch, dataset, split),
             ),

@@ -31,7 +31,7 @@ from converters.errors import InputError
 from mitoyolo.images import RGB
 from mitoyolo.stain import macenko, reinhard
 from mitoyolo.stain.macenko import Floats
-from mitoyolo.stain.tissue import MAX_LUMINANCE, MIN_TISSUE, tissue_mask
+from mitoyolo.stain.tissue import MAX_LUMINANCE, is_enough, tissue_mask
 
 DEFAULT_STRENGTH = 0.3
 """Chosen by eye on tiles of cases H03 and H04 of MITOS-ATYPIA-14: sections as another laboratory
@@ -139,7 +139,7 @@ def _tissue(rgb: RGB) -> RGB | None:
     step = max(1, round(math.sqrt(rgb.shape[0] * rgb.shape[1] / SAMPLE)))
     sample = np.ascontiguousarray(rgb[::step, ::step])
     pixels = sample[tissue_mask(sample)]
-    enough = len(pixels) >= max(1, MIN_TISSUE * sample.shape[0] * sample.shape[1])
+    enough = sample.size and is_enough(len(pixels), sample.shape[0] * sample.shape[1])
     return pixels[None] if enough else None
 
 

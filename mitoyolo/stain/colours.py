@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mitoyolo.images import RGB
+from mitoyolo.images import RGB, one_value
 from mitoyolo.stain.methods import find_method
 from mitoyolo.stain.normaliser import LITTLE_TISSUE, Fitted
 from mitoyolo.stain.tissue import is_enough, tissue_mask
@@ -66,8 +66,7 @@ def _latest(fitted: Fitted) -> Tabulated:
 
 def numbers(rgb: RGB) -> Cells:
     """The number R + 256 G + 65536 B of each pixel's colour, in the shape of the image."""
-    four = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
-    return np.bitwise_and(four.view("<u4")[..., 0], 0xFFFFFF)
+    return np.bitwise_and(one_value(rgb), 0xFFFFFF)
 
 
 def colour_table(fitted: Fitted) -> Cells:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.errors import InputError
-from mitoyolo.images import RGB
+from mitoyolo.images import RGB, one_value
 from mitoyolo.stain import tissue
 from mitoyolo.stain.numbers import Triple, triple
 from mitoyolo.stain.sample import Sample
@@ -232,8 +232,8 @@ class Gauge:
 
     def add(self, rgb: RGB) -> None:
         """Count a tile's pixels."""
-        four = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA).view(np.uint32)[..., 0]  # one value a pixel
-        self._tissue.add(four[tissue.tissue_mask(rgb)].view(np.uint8).reshape(-1, 4)[:, :3])
+        stained = one_value(rgb)[tissue.tissue_mask(rgb)]  # chosen faster than three channels
+        self._tissue.add(stained.view(np.uint8).reshape(-1, 4)[:, :3])
         self._whole.add(rgb.reshape(-1, 3))
 
     def tissue(self) -> Stats | None:

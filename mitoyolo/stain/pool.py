@@ -9,7 +9,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
@@ -25,6 +25,19 @@ Result = TypeVar("Result")
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def work_ahead(
+    pool: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], most: int
+) -> Iterator[Result]:
+    """``function`` of each task, in the tasks' order, up to ``most`` of them drawn ahead."""
+    waiting: deque[Future[Result]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(function, task))
+        if len(waiting) >= most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class Pool:
@@ -60,14 +73,8 @@ class Pool:
         if not self._pool:
             yield from map(function, tasks)
             return
-        waiting: deque[Future[Result]] = deque()
         try:
-            for task in tasks:
-                waiting.append(self._pool.submit(function, task))
-                if len(waiting) >= 2 * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from work_ahead(self._pool, function, tasks, 2 * self.workers)
         except BrokenProcessPool:
             raise MitoyoloError(
                 "a worker process died (killed, or out of memory); repeat the call, it continues"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from converters.files import copy_file, write_with
 from mitoyolo.images import RGB, read_rgb, write_rgb
 from mitoyolo.stain.colours import quick
 from mitoyolo.stain.normaliser import Fitted, Normaliser, spread
+from mitoyolo.stain.pool import work_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +27,8 @@ class Fit:
     def run(self) -> Fitted:
         """Read and measure."""
         paths = (self.root / self.names[i] for i in spread(len(self.names)))
-        return self.normaliser.fit(_read_ahead(paths, self.threads))
-
-
-def _read_ahead(paths: Iterable[Path], threads: int) -> Iterator[RGB]:
-    """Images in their order, a few of them decoded in advance."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[RGB]] = deque()
-        for path in paths:
-            waiting.append(pool.submit(read_rgb, path))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        with ThreadPoolExecutor(self.threads) as pool:
+            return self.normaliser.fit(work_ahead(pool, read_rgb, paths, self.threads + 1))
 
 
 @dataclass(frozen=True, slots=True)
