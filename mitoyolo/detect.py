@@ -11,7 +11,7 @@ from converters.errors import InputError, MissingMppError, OptionError
 from converters.files import write_json
 from converters.images import IMAGE_SUFFIXES, find_files, image_mpp, image_size
 from converters.mpp import Mpp, differ
-from mitoyolo.detectors.base import Detector, load_detector
+from mitoyolo.detectors.base import Detector, load_detector, weight_files
 from mitoyolo.images import RGB, read_rgb, write_rgb
 from mitoyolo.inference.apply import Cut, at_model_scale, detect_image
 from mitoyolo.inference.merge import Detections
@@ -39,6 +39,7 @@ class DetectOptions:
     tile: int | None = None
     overlap: int | None = None
     device: str = "cpu"
+    trust: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,8 @@ def detect(
     src : Path
         An image, or a folder of images at any depth.
     weights : Path
-        A ``best.pt`` of ours, or Ultralytics weights (then the threshold must be stated).
+        A ``best.pt`` of ours or its export, or Ultralytics weights (then the threshold must be
+        stated).
     out : Path
         ``out/NAME/`` gets ``detections.csv``, ``detections.geojson``, ``detections.midog.json``,
         ``overlay.png``, ``report.html`` and, last, ``summary.json``; finished ones are skipped.
@@ -110,7 +112,7 @@ def detect(
     images = _images(src, out)
     sizes = {path: _size(path) for path in images.values()}
     scales = _scales(sizes, options.mpp)
-    detector = load_detector(weights, device=options.device)
+    detector = load_detector(weights, device=options.device, trust=options.trust)
     if "mitosis" not in detector.classes:
         raise InputError(
             f"no class mitosis in these weights ({', '.join(detector.classes[:4])} ...)",
@@ -252,7 +254,7 @@ def _detect(task: Task, overwrite: bool, progress: Bar) -> None:
         "source": str(task.image.resolve()),
         "state": fingerprint([task.image]),
         "weights": str(task.weights.resolve()),
-        "weights_state": fingerprint([task.weights]),
+        "weights_state": fingerprint(weight_files(task.weights)),
         "mpp": list(task.mpp),
         "threshold": task.threshold,
         "tile": task.cut.tile,

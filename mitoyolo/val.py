@@ -11,7 +11,7 @@ from converters.errors import InputError
 from converters.files import read_json, write_json
 from converters.mpp import Mpp, differ
 from mitoyolo.dataset import Dataset, open_dataset
-from mitoyolo.detectors.base import Detector, load_detector
+from mitoyolo.detectors.base import Detector, load_detector, weight_files
 from mitoyolo.evaluation.metrics import caveats, evaluate
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.evaluation.threshold import DEFAULT, choose_threshold
@@ -39,6 +39,7 @@ def val(
     imgsz: int | None = None,
     device: str = "cpu",
     seed: int = 0,
+    trust: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Score weights on a split and write ``metrics.json``, tables, curves and a report.
@@ -48,8 +49,9 @@ def val(
     data : Path
         ``dataset.yaml`` or its folder.
     weights : Path
-        A ``best.pt`` of ours, or any Ultralytics detection weights with the data's classes
-        (then ``mpp`` must be stated, since such a file does not say what it was trained at).
+        A ``best.pt`` of ours or its export, or any Ultralytics detection weights with the data's
+        classes (then ``mpp`` must be stated, since such a file does not say what it was trained
+        at).
     split : str
         `train`, `val` or `test`.
     protocol : str, optional
@@ -67,6 +69,8 @@ def val(
         Network input side; None: the weights file's own.
     device, seed
         Where to run; of the bootstrap.
+    trust : bool
+        Run the code in the weights file, where it cannot be used otherwise.
     overwrite : bool
         Replace another call's results in ``out``.
 
@@ -81,7 +85,7 @@ def val(
         Data or weights cannot be used together.
     """
     dataset = open_dataset(data)
-    detector = load_detector(weights, device=device, imgsz=imgsz)
+    detector = load_detector(weights, device=device, imgsz=imgsz, trust=trust)
     check_classes(detector, dataset)
     if detector.card is None and mpp is None:
         raise InputError(
@@ -96,7 +100,7 @@ def val(
         "data": str(dataset.root.resolve()),
         "dataset_hash": dataset.hash(),
         "weights": str(weights.resolve()),
-        "weights_state": fingerprint([weights]),
+        "weights_state": fingerprint(weight_files(weights)),
         "split": split,
         "protocol": rule.name,
         "radius_um": rule.radius_um,
@@ -105,6 +109,7 @@ def val(
         "imgsz": detector.imgsz,
         "device": device,
         "seed": seed,
+        "trust": trust,
     }
     with open_job(
         folder, command="val", arguments=arguments, index=INDEX, overwrite=overwrite
@@ -149,9 +154,11 @@ def summary_line(metrics: dict[str, Any]) -> str:
 
 
 def _run_of(weights: Path) -> Path:
-    """The run folder that a weights file lies in."""
-    run = weights.resolve().parent.parent
-    if not (run / RUN_FILE).exists():
+    """The run folder that weights lie in: ``RUN/weights/best.pt``, or the folder of an export
+    there, or the file in that folder."""
+    above = weights.resolve().parents[1:3]
+    run = next((folder for folder in above if (folder / RUN_FILE).exists()), None)
+    if run is None:
         raise InputError(
             "these weights lie in no run folder",
             file=weights,

@@ -24,7 +24,7 @@ OPTIONS = DetectOptions(mpp=(0.5, 0.5))
 @pytest.fixture(autouse=True)
 def detector(monkeypatch: pytest.MonkeyPatch) -> PixelDetector:
     found = PixelDetector()
-    monkeypatch.setattr(module, "load_detector", lambda path, device: found)
+    monkeypatch.setattr(module, "load_detector", lambda path, **_: found)
     return found
 
 

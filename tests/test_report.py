@@ -221,7 +221,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from rendered import card
 
     detector = PixelDetector(card=card(normalisation=normalised))
-    monkeypatch.setattr(val_module, "load_detector", lambda path, device, imgsz: detector)
+    monkeypatch.setattr(val_module, "load_detector", lambda path, **_: detector)
     val(after, run / "weights" / "best.pt")
     return run
 

@@ -49,7 +49,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> PixelDetector:
     found = PixelDetector()
-    monkeypatch.setattr(module, "load_detector", lambda path, device, imgsz: found)
+    monkeypatch.setattr(module, "load_detector", lambda path, **_: found)
     return found
 
 

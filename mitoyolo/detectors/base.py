@@ -37,8 +37,19 @@ class Detector(Protocol):
         ...
 
 
-def load_detector(path: Path, *, device: str = "cpu", imgsz: int | None = None) -> Detector:
-    """Load a weights file on a device (`cpu`, or a GPU's number).
+def load_detector(
+    path: Path, *, device: str = "cpu", imgsz: int | None = None, trust: bool = False
+) -> Detector:
+    """Load weights on a device (`cpu`, or a GPU's number).
+
+    Parameters
+    ----------
+    path : Path
+        A ``.pt`` file, or an exported model: its folder or its file.
+    imgsz : int, optional
+        Side in pixels to which tiles are resized; None: as the weights say.
+    trust : bool
+        Run the code that a file holds where it cannot be used otherwise.
 
     Raises
     ------
@@ -46,9 +57,20 @@ def load_detector(path: Path, *, device: str = "cpu", imgsz: int | None = None) 
         No such file or GPU, or the file holds no model that can be loaded.
     """
     check_device(device)
-    from mitoyolo.detectors.yolo import YoloDetector
+    from mitoyolo.detectors import exported, yolo
 
-    return YoloDetector(path, device=device, imgsz=imgsz)
+    file = exported.model_file(path)
+    load = exported.load if exported.format_of(file) else yolo.load
+    return load(file, device=device, imgsz=imgsz, trust=trust)
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that decide what the detector at ``path`` finds."""
+    from mitoyolo.detectors.exported import CARD_FILE, format_of, model_file
+
+    file = model_file(path)
+    beside = [file.with_suffix(".bin"), file.with_name(CARD_FILE)] if format_of(file) else []
+    return [file, *(other for other in beside if other.exists())]
 
 
 def check_device(device: str) -> None:

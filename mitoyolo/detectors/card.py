@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any
 
 from converters.errors import InputError
@@ -82,6 +83,13 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
             known["mpp"] = (float(x), float(y))
         for name in ("tile", "overlap", "imgsz"):
             known[name] = int(known[name])
-    except (TypeError, ValueError) as error:
+        known["radius_um"] = float(known["radius_um"])
+        if known["threshold"] is not None:
+            known["threshold"] = float(known["threshold"])
+        known["normalisation"] = known["normalisation"] and dict(known["normalisation"])
+        positive = (*(known["mpp"] or ()), known["tile"], known["imgsz"], known["radius_um"])
+        if not (all(0 < number < inf for number in positive) and known["overlap"] >= 0):
+            raise ValueError("a length that is not positive")
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"its `mitoyolo` dict is damaged ({error})", file=str(file)) from None
     return Card(**known)

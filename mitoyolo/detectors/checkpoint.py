@@ -107,6 +107,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise InputError("no such weights file", file=path)
+    _refuse_program(path)
     try:
         content = torch.load(
             path, map_location="cpu", pickle_module=_INERT_PICKLE, weights_only=False
@@ -128,9 +129,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
         path=path,
         tensors=tensors,
         architecture=architecture if isinstance(architecture, dict) else None,
-        names=_names(getattr(model, "names", None)),
+        names=class_names(getattr(model, "names", None)),
         card=card if isinstance(card, dict) else None,
     )
+
+
+def _refuse_program(path: Path) -> None:
+    """Refuse a TorchScript archive, which ``torch.load`` would run whatever its name."""
+    try:
+        records = torch._C.PyTorchFileReader(str(path)).get_all_records()  # as torch.load looks
+    except RuntimeError:  # no such archive: not this kind
+        return
+    if "constants.pkl" in records:
+        raise InputError(
+            "a TorchScript archive, expected a checkpoint",
+            file=path,
+            fix="give the .pt it was exported from, or name it .torchscript",
+        )
 
 
 def _state(model: Any) -> dict[str, torch.Tensor]:
@@ -152,7 +167,8 @@ def _walk(module: Any, prefix: str) -> list[tuple[str, torch.Tensor]]:
     return found
 
 
-def _names(names: Any) -> tuple[str, ...]:
+def class_names(names: Any) -> tuple[str, ...]:
+    """Class names in their order, from a list or a dict by number; empty for anything else."""
     if isinstance(names, dict):
         names = [names[key] for key in sorted(names)]
     return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()

@@ -6,10 +6,11 @@ head, so a classic checkpoint gives every tensor but the head's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from math import ceil, inf
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,13 +20,13 @@ from numpy.typing import NDArray
 from converters.errors import InputError
 from converters.files import write_bytes
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
-from mitoyolo.detectors.card import Card, card_from_dict
-from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint
+from mitoyolo.detectors.card import CARD_KEY, Card, card_from_dict
+from mitoyolo.detectors.checkpoint import Checkpoint, class_names, read_checkpoint
 from mitoyolo.detectors.failures import foreseen
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import Detections
 
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.torch_utils import init_seeds
 
@@ -101,8 +102,13 @@ def write_start(path: Path, model: DetectionModel) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+Forward = Callable[[torch.Tensor], Any]
+"""A network: (n, 3, H, W) float32 RGB from 0 to 1 to boxes and scores as Ultralytics decodes them,
+(n, 4 + classes, places) or, end to end, (n, boxes, 6)."""
+
+
 class YoloDetector:
-    """A trained YOLO model applied to tiles.
+    """A trained YOLO network, in whatever form it runs, applied to tiles.
 
     Attributes
     ----------
@@ -116,21 +122,17 @@ class YoloDetector:
         As torch names it.
     """
 
-    def __init__(self, path: Path, *, device: str = "cpu", imgsz: int | None = None) -> None:
-        checkpoint = read_checkpoint(path)
-        if checkpoint.architecture is None:
-            raise InputError(
-                "holds no Ultralytics model",
-                file=path,
-                fix="give the best.pt of a training run",
-            )
-        self.card: Card | None = (
-            card_from_dict(checkpoint.card, path) if checkpoint.card is not None else None
-        )
-        self.classes = self.card.classes if self.card else checkpoint.names
-        self.imgsz = imgsz or (self.card.imgsz if self.card else 640)
-        self.device = "cpu" if device == "cpu" else f"cuda:{device}"
-        self._model = _rebuild(checkpoint, len(self.classes)).to(self.device)
+    def __init__(
+        self,
+        network: Forward,
+        *,
+        classes: tuple[str, ...],
+        card: Card | None,
+        imgsz: int,
+        device: str,
+    ) -> None:
+        self.classes, self.card, self.imgsz, self.device = classes, card, imgsz, device
+        self._network = network
 
     def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:
         """Detect on a batch of tiles of one size.
@@ -152,7 +154,7 @@ class YoloDetector:
         images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 255
         with foreseen("give a smaller --imgsz or --tile, or --device cpu"), torch.inference_mode():
             found = non_max_suppression(
-                self._model(images),
+                self._network(images),
                 CONFIDENCE,
                 NMS_IOU,
                 multi_label=True,
@@ -213,26 +215,113 @@ def to_detections(rows: NDArray[np.float32], inside: Inside, width: int, height:
     )
 
 
-def _rebuild(checkpoint: Checkpoint, classes: int) -> DetectionModel:
-    """The file's model from its architecture and tensors, ready to infer."""
-    architecture = dict(checkpoint.architecture or {})
+# --- weights files ----------------------------------------------------------------------------
+
+
+def load(
+    path: Path, *, device: str = "cpu", imgsz: int | None = None, trust: bool = False
+) -> YoloDetector:
+    """A ``.pt`` file as a detector, see :func:`mitoyolo.detectors.base.load_detector`."""
+    model, card = open_model(path, trust=trust)
+    where = torch_name(device)
+    return YoloDetector(
+        model.to(where),
+        classes=class_names(model.names),
+        card=card,
+        imgsz=imgsz or default_imgsz(card),
+        device=where,
+    )
+
+
+def default_imgsz(card: Card | None) -> int:
+    """The side in pixels to which a tile is resized where nobody says."""
+    return card.imgsz if card else 640  # as Ultralytics
+
+
+def torch_name(device: str) -> str:
+    """A device as torch names it."""
+    return device if device == "cpu" else f"cuda:{device}"
+
+
+def open_model(path: Path, *, trust: bool = False) -> tuple[DetectionModel, Card | None]:
+    """The model of a ``.pt`` file on the CPU, fused and ready to infer, and its card.
+
+    Parameters
+    ----------
+    trust : bool
+        Load the file by Ultralytics, which runs the code in it; else the model is rebuilt from its
+        architecture and tensors.
+
+    Raises
+    ------
+    InputError
+        No such file, or it holds no model that detects upright boxes.
+    """
+    model, card = (_unpickled if trust else _rebuilt)(path)
+    try:
+        head: Any = model.model[-1]  # type: ignore[index]
+        names = card.classes if card else class_names(model.names)
+        usable = type(head).__name__ in HEADS and head.nc == len(names)
+    except (AttributeError, TypeError, IndexError):  # of a module that is not Ultralytics'
+        head, usable = model, False
+    if not usable:
+        raise InputError(
+            f"a {type(head).__name__} model, expected one that detects boxes of the classes it "
+            "names",
+            file=path,
+        )
+    model.names = dict(enumerate(names))
+    model.task = "detect"  # type: ignore[assignment]
+    return model.eval().fuse(verbose=False), card
+
+
+def _unpickled(path: Path) -> tuple[DetectionModel, Card | None]:
+    """As Ultralytics loads it."""
+    if not path.is_file():  # Ultralytics would try to fetch it
+        raise InputError("no such weights file", file=path)
+    try:
+        model, content = load_checkpoint(str(path))
+    except Exception as error:  # whatever the code in the file raises
+        raise InputError(
+            f"Ultralytics cannot load it ({type(error).__name__})",
+            file=path,
+            fix="install what it was made with; --debug shows the cause",
+        ) from error
+    return model, _card(content.get(CARD_KEY), path)
+
+
+def _rebuilt(path: Path) -> tuple[DetectionModel, Card | None]:
+    """From the architecture and the tensors in the file."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint.architecture is None:
+        raise InputError(
+            "holds no Ultralytics model", file=path, fix="give the best.pt of a training run"
+        )
+    architecture = dict(checkpoint.architecture)
     if architecture.get("activation"):  # Ultralytics evaluates this text as Python
         raise InputError(
-            "its architecture names an activation of its own, which is not supported",
-            file=checkpoint.path,
-            fix="give weights of a stock Ultralytics detector",
+            "its architecture names an activation of its own, which is code",
+            file=path,
+            fix=RUN_IT,
         )
+    card = _card(checkpoint.card, path)
+    classes = card.classes if card else checkpoint.names
     try:
-        model = DetectionModel(architecture, nc=classes, verbose=False)
+        model = DetectionModel(architecture, nc=len(classes), verbose=False)
         model.load_state_dict(checkpoint.tensors)
     except Exception:  # other shapes, layers or arguments: the file decides what is built
         raise InputError(
-            "its tensors do not fit its architecture",
-            file=checkpoint.path,
-            fix="give weights of this version of Ultralytics; a classic YOLOv5 checkpoint must be "
-            "trained first (mitoyolo train --weights FILE)",
+            "its tensors do not fit its architecture as this version of Ultralytics builds it "
+            "(a classic YOLOv5 checkpoint must be trained first: mitoyolo train --weights FILE)",
+            file=path,
+            fix=RUN_IT,
         ) from None
-    head = type(model.model[-1]).__name__  # type: ignore[index]
-    if head not in HEADS:
-        raise InputError(f"a {head} model, expected one that detects boxes", file=checkpoint.path)
-    return model.eval().fuse(verbose=False)
+    model.names = dict(enumerate(classes))
+    return model, card
+
+
+def _card(values: object, path: Path) -> Card | None:
+    return card_from_dict(values, path) if isinstance(values, dict) else None
+
+
+RUN_IT = "add --trust to load it with the code in it, if you know where it is from"

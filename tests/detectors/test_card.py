@@ -38,7 +38,15 @@ def test_missing_keys_are_named() -> None:
         card_from_dict(values, "best.pt")
 
 
-@pytest.mark.parametrize("change", [{"mpp": [0.25]}, {"mpp": 0.25}, {"tile": "x"}, {"classes": 3}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mpp": [0.25]}, {"mpp": 0.25}, {"tile": "x"}, {"classes": 3}, {"threshold": "high"},
+        {"radius_um": None}, {"normalisation": "reinhard"}, {"imgsz": 0}, {"tile": -1},
+        {"overlap": -1}, {"mpp": [0.25, 0.0]}, {"mpp": [0.25, float("nan")]},
+        {"imgsz": float("inf")},
+    ],
+)  # fmt: skip
 def test_damaged_values_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="damaged"):
         card_from_dict({**card().to_dict(), **change}, "best.pt")

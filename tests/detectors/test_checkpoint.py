@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from rendered import card
 
 from converters.errors import InputError
 from mitoyolo.detectors.checkpoint import read_checkpoint
-from mitoyolo.detectors.yolo import YoloDetector, start_model, write_start
+from mitoyolo.detectors.yolo import load, start_model, write_start
 
 CLASSIC = Path(__file__).parents[2].parent / "shared" / "data" / "weights" / "yolov5n.pt"
 
@@ -89,9 +92,78 @@ def test_an_activation_is_not_evaluated(tmp_path: Path) -> None:
     model = start_model("yolov5n", None, ["mitosis"], 0)
     model.yaml["activation"] = f"__import__('os').system('touch {trace}') or torch.nn.ReLU()"
     write_start(path, model)
-    with pytest.raises(InputError, match="activation"):
-        YoloDetector(path)
+    with pytest.raises(InputError, match=r"activation of its own.*add --trust"):
+        load(path)
     assert not trace.exists()
+
+
+def test_a_model_that_is_not_its_architectures_is_loaded_where_it_is_trusted(
+    tmp_path: Path,
+) -> None:
+    """A pruned model, say: its YAML no longer says what it is."""
+    path, tiles = tmp_path / "pruned.pt", [np.full((64, 64, 3), 200, np.uint8)]
+    model = start_model("yolov5n", None, ["mitosis", "imposter"], 0)
+    for branch in model.model[-1].cv3:  # type: ignore[index, union-attr]
+        branch[-1].bias.data.zero_()
+    write_start(path, model)
+    expected = load(path).predict(tiles, 64)
+    model.yaml["backbone"] = model.yaml["backbone"][:3]
+    write_start(path, model)
+    with pytest.raises(InputError, match=r"do not fit its architecture.*; add --trust"):
+        load(path)
+    trusted = load(path, trust=True)
+    assert (trusted.classes, trusted.card, trusted.imgsz) == (("mitosis", "imposter"), None, 640)
+    assert len(expected[0]) and np.array_equal(trusted.predict(tiles, 64)[0], expected[0])
+
+
+def test_a_trusted_file_runs_and_keeps_its_card(tmp_path: Path) -> None:
+    path, trace = tmp_path / "best.pt", tmp_path / "trace"
+    write_start(path, start_model("yolov5n", None, ["a"], 0))
+    content = torch.load(path, weights_only=False)
+    values = card(imgsz=96).to_dict()
+    torch.save({**content, "mitoyolo": values, "x": Malicious(f"touch {trace}")}, path)
+    found = load(path)
+    assert (found.classes, found.imgsz) == (("mitosis",), 96) and not trace.exists()
+    found = load(path, trust=True)
+    assert (found.classes, found.card, found.imgsz) == (("mitosis",), card(imgsz=96), 96)
+    assert trace.exists()
+    torch.save({**content, "mitoyolo": card(classes=("mitosis", "b")).to_dict()}, path)
+    with pytest.raises(InputError, match="expected one that detects boxes of the classes it names"):
+        load(path, trust=True)
+
+
+def test_what_ultralytics_cannot_load_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    foreign, state, text = tmp_path / "foreign.pt", tmp_path / "state.pt", tmp_path / "text.pt"
+    foreign_checkpoint(foreign, monkeypatch)
+    torch.save({"w": torch.ones(1)}, state)
+    text.write_text("text")
+    module = tmp_path / "module.pt"
+    torch.save({"model": torch.nn.Linear(1, 1)}, module)
+    said = {
+        foreign: r"cannot load it \(\w+\); install what it was made with",
+        state: "cannot load it",
+        text: "cannot load it",
+        module: "a Linear model, expected one that detects boxes",
+        tmp_path / "none.pt": "no such weights file",
+    }
+    for path, message in said.items():
+        with pytest.raises(InputError, match=message) as caught:
+            load(path, trust=True)
+        assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_torchscript_archive_is_not_run_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "program.pt"
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save(path)  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("it was run"))
+    with pytest.raises(InputError, match=r"a TorchScript archive.*or name it \.torchscript"):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,21 @@ import pytest
 import torch
 from rendered import Cell, Source, card, paint, write_dataset
 
-from converters.errors import InputError, OptionError
+from converters.errors import InputError
 from mitoyolo.dataset import open_dataset
 from mitoyolo.detectors import ultralytics_quiet, yolo_train  # noqa: F401
 from mitoyolo.detectors.failures import EngineError, foreseen
+from mitoyolo.detectors.recipe import read_recipe
+from mitoyolo.detectors.training import Training
 from mitoyolo.detectors.yolo import (
-    YoloDetector,
     letterbox,
+    load,
     start_model,
     to_detections,
     write_start,
 )
-from mitoyolo.detectors.yolo_train import MitosisTrainer, recipe
+from mitoyolo.detectors.yolo_train import MitosisTrainer
+from mitoyolo.distributed import Process
 from mitoyolo.evaluation.protocols import get_protocol
 from mitoyolo.progress import bar
 
@@ -71,16 +74,17 @@ def test_plain_ultralytics_and_ours_begin_with_the_same_tensors(tmp_path: Path) 
     write_start(start, start_model("yolov5n", None, ["mitosis"], 5))
     overrides = {
         "model": str(start), "data": str(root / "dataset.yaml"), "project": str(tmp_path),
-        "name": "run", "exist_ok": True, "epochs": 1, "imgsz": 64, "device": "cpu", "amp": False,
+        "name": "plain", "epochs": 1, "imgsz": 64, "device": "cpu", "amp": False,
     }  # fmt: skip
-    plain = DetectionTrainer(overrides=dict(overrides))
-    with bar("training", unit="batches") as progress:
-        ours = MitosisTrainer(
-            dict(overrides),
-            dataset=open_dataset(root),
-            protocol=get_protocol("centroid"),
-            progress=progress,
-        )
+    plain = DetectionTrainer(overrides=overrides)
+    with bar("training", unit="tiles") as progress:
+        training = Training(
+            model="yolov5n", start=start, dataset=open_dataset(root), run=tmp_path / "ours",
+            recipe="ultralytics", settings={}, epochs=1, imgsz=64, batch=4, seed=7,
+            devices=("cpu",), protocol=get_protocol("centroid"), process=Process(),
+            progress=progress, state=None,
+        )  # fmt: skip
+        ours = MitosisTrainer(training, read_recipe("ultralytics"))
     written = tensors(5)
     for trainer in (plain, ours):
         trainer.setup_model()
@@ -133,7 +137,7 @@ def test_plain_weights_need_an_architecture(tmp_path: Path) -> None:
     file = tmp_path / "state.pt"
     torch.save(tensors(0), file)
     with pytest.raises(InputError, match="no Ultralytics model"):
-        YoloDetector(file)
+        load(file)
 
 
 def test_tensors_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
@@ -143,13 +147,13 @@ def test_tensors_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
     model.yaml["scale"] = "m"
     write_start(file, model)
     with pytest.raises(InputError, match="do not fit"):
-        YoloDetector(file)
+        load(file)
 
 
 def test_plain_weights_are_applied_at_640_px_with_their_own_names(tmp_path: Path) -> None:
     file = tmp_path / "plain.pt"
     write_start(file, start_model("yolov5n", None, ["mitosis", "imposter"], 0))
-    detector = YoloDetector(file)
+    detector = load(file)
     assert (detector.card, detector.classes) == (None, ("mitosis", "imposter"))
     assert detector.imgsz == 640
     found = detector.predict([paint(64, 48, [])] * 2, 64)
@@ -157,29 +161,7 @@ def test_plain_weights_are_applied_at_640_px_with_their_own_names(tmp_path: Path
     assert all(np.all(np.diff(rows[:, 4]) <= 0) for rows in found)
 
 
-# --- settings and failures --------------------------------------------------------------------
-
-
-def test_the_users_settings_win_over_the_recipe() -> None:
-    assert recipe({})["flipud"] == 0.5
-    assert recipe({"flipud": 0.1, "lr0": 0.02})["flipud"] == 0.1
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("epochs", 3, "give --epochs"),
-        ("conf", 0.5, "fixed"),
-        ("fraction", 0.5, "fixed"),
-        ("mosiac", 0, "perhaps mosaic"),
-        ("lr0", "fast", "invalid type"),
-        ("flipud", 7, "invalid value"),
-    ],
-)
-def test_other_settings_are_a_wrong_call(key: str, value: object, said: str) -> None:
-    with pytest.raises(OptionError, match=said) as caught:
-        recipe({key: value})
-    assert "\n" not in str(caught.value)
+# --- failures ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -221,7 +203,7 @@ def test_a_disk_that_fills_up_while_saving_keeps_the_older_files(
 
     monkeypatch.setattr(DetectionTrainer, "save_model", fail)
     with pytest.raises(OSError, match="No space") as caught:
-        trainer.save_model()
+        trainer._write_checkpoints()
     assert caught.value.filename == str(tmp_path / "last.pt")
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
     assert trainer.last.read_text() == "older"

@@ -1,0 +1,75 @@
+"""``mitoyolo export``: weights as a model for another runtime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mitoyolo.detectors.exported import FORMATS, check_maker, write_export
+from mitoyolo.inference.apply import BATCH
+from mitoyolo.jobs import fingerprint, open_job
+from mitoyolo.progress import note
+
+
+def export(
+    weights: Path,
+    name: str,
+    *,
+    out: Path | None = None,
+    imgsz: int | None = None,
+    trust: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Export weights in another format, with the card beside the model.
+
+    Parameters
+    ----------
+    weights : Path
+        A ``best.pt`` of ours, or any Ultralytics detection weights.
+    name : str
+        The format, one of :data:`mitoyolo.detectors.exported.FORMATS`.
+    out : Path, optional
+        The folder to write; None: ``best_onnx_model`` and the like beside the weights.
+    imgsz : int, optional
+        Side in pixels to which tiles will be resized; None: as the weights say.
+    trust : bool
+        Run the code in the weights file, where it cannot be read otherwise.
+    overwrite : bool
+        Replace another call's export in ``out``.
+
+    Returns
+    -------
+    Path
+        The folder, which `val` and `detect` take as weights.
+
+    Raises
+    ------
+    InputError
+        The weights cannot be used, or the machine lacks the GPU that the format is for.
+    MissingPackageError
+        The message names what to install.
+    """
+    check_maker(name)
+    from mitoyolo.detectors.yolo import default_imgsz, open_model
+
+    model, card = open_model(weights, trust=trust)
+    side = imgsz or default_imgsz(card)
+    folder = out or weights.with_name(f"{weights.stem}_{name}_model")
+    arguments = {
+        "weights": str(weights.resolve()),
+        "weights_state": fingerprint([weights]),
+        "format": name,
+        "imgsz": side,
+        "trust": trust,
+    }
+    index = weights.stem + FORMATS[name].suffix
+    with open_job(
+        folder, command="export", arguments=arguments, index=index, overwrite=overwrite
+    ) as job:
+        if job.finished:
+            note(f"{folder} is finished already")
+            return folder
+        own = replace(card, imgsz=side) if card else None
+        write_export(folder, weights.stem, name, model, own, imgsz=side, batch=BATCH)
+    note(f"{name}, float32; `mitoyolo val` and `mitoyolo detect` take it as --weights")
+    return folder
