@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
@@ -15,11 +16,14 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 T = TypeVar("T")
+
+LINES_APART = 10.0
+"""Seconds between two lines of a job without a terminal, at least."""
 
 _quiet = False
 
@@ -30,54 +34,110 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Whether :func:`set_quiet` has silenced this process."""
+    return _quiet
+
+
 def note(message: str) -> None:
     """One line for the user on stderr."""
     if not _quiet:
         print(message, file=sys.stderr, flush=True)
 
 
-class _Rate(ProgressColumn):
+def _speed(task: Task) -> float | None:
+    """Units a second since the bar began; what was done before does not count."""
+    done = task.completed - task.fields["before"]
+    return done / task.elapsed if done and task.elapsed else None
+
+
+def _rate(task: Task) -> str:
+    speed = _speed(task)
+    return f"{speed:.1f} {task.fields['unit']}/s" if speed else ""
+
+
+def _left(task: Task) -> str:
+    speed = _speed(task)
+    if not speed or not task.remaining or task.remaining < 0:
+        return ""
+    return f"{timedelta(seconds=round(task.remaining / speed))} left"
+
+
+class _Column(ProgressColumn):
+    def __init__(self, text: Callable[[Task], str]) -> None:
+        self._text = text
+        super().__init__(Column(no_wrap=True))
+
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} {task.fields['unit']}/s" if speed else "")
+        return Text(self._text(task))
 
 
 @contextmanager
-def bar(description: str, *, unit: str, total: int | None = None) -> Iterator[Bar]:
-    """A bar for the time of a ``with`` block; advance it with :meth:`Bar.step`."""
+def bar(
+    description: str, *, unit: str, total: int | None = None, completed: int = 0
+) -> Iterator[Bar]:
+    """A bar for the time of a ``with`` block; advance it with :meth:`Bar.step`.
+
+    Where ``completed`` units were done before, as in a resumed job, it begins there; rate and time
+    left are of what is done now.
+    """
     console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[extra]}"),
+        _Column(_rate),
+        _Column(_left),
+        _Column(lambda task: str(task.fields["extra"])),
         console=console,
         disable=_quiet or not console.is_terminal,
     )
     with progress:
-        task = progress.add_task(description, total=total, unit=unit, extra="")
-        handle = Bar(progress, task)
-        yield handle
+        progress.add_task(
+            description, total=total, completed=completed, before=completed, unit=unit, extra=""
+        )
+        handle = Bar(progress)
+        try:
+            yield handle
+        finally:
+            handle._say_last()
     if progress.disable:
-        done = int(progress.tasks[0].completed)
-        elapsed = progress.tasks[0].elapsed or 0.0
-        rate = f", {done / elapsed:.1f} {unit}/s" if elapsed else ""
-        note(f"{description}: {done} {unit}{rate}")
+        (task,) = progress.tasks
+        note(", ".join(filter(None, (f"{description}: {int(task.completed)} {unit}", _rate(task)))))
 
 
 class Bar:
     """What :func:`bar` yields."""
 
-    def __init__(self, progress: Progress, task: int) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        (self._task,) = progress.tasks
+        self._unsaid: str | None = None
+        self._next_line = 0.0
 
     def step(self, count: int = 1, extra: str | None = None) -> None:
         """Advance by ``count``; ``extra`` is a short text shown behind the bar."""
-        self._progress.advance(self._task, count)  # type: ignore[arg-type]
+        self._progress.advance(self._task.id, count)
         if extra is not None:
-            self._progress.update(self._task, extra=extra)  # type: ignore[arg-type]
+            self._progress.update(self._task.id, extra=extra)
+
+    def line(self, text: str) -> None:
+        """Say how far a long job is: behind the bar, or where there is none as a line of its own.
+
+        Lines carry rate and time left too. They are at least 10 s apart; of those between, the
+        latest is said when the bar ends.
+        """
+        self.step(0, text)
+        if self._progress.disable:
+            self._unsaid = ", ".join(filter(None, (text, _rate(self._task), _left(self._task))))
+            if self._progress.get_time() >= self._next_line:
+                self._say_last()
+
+    def _say_last(self) -> None:
+        if self._unsaid:
+            note(self._unsaid)
+            self._unsaid = None
+            self._next_line = self._progress.get_time() + LINES_APART
 
 
 def track(

@@ -6,7 +6,6 @@ installation are decided while it is imported.
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from matplotlib import get_data_path
 
 from converters.files import write_bytes
+from mitoyolo.detectors.trackers import add_trackers
 
 
 def _private_config() -> Path:
@@ -34,21 +34,24 @@ def _private_config() -> Path:
 
 os.environ["YOLO_OFFLINE"] = "True"  # no version check, no events
 os.environ["YOLO_AUTOINSTALL"] = "False"
+os.environ["YOLO_VERBOSE"] = "False"  # errors alone, from the first import on
 os.environ["YOLO_CONFIG_DIR"] = str(_private_config())
 # Ultralytics would set 1 and leave the other cores idle on a CPU.
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
 
 import ultralytics.data.dataset  # noqa: E402
-import ultralytics.utils  # noqa: E402
+import ultralytics.utils.callbacks  # noqa: E402
 
-ultralytics.utils.LOGGER.setLevel(logging.ERROR)
-ultralytics.utils.SETTINGS.update(
+# In memory alone: the file is shared by all processes of a training.
+dict.update(
+    ultralytics.utils.SETTINGS,
     {
         name: False
         for name, value in ultralytics.utils.SETTINGS.items()
-        if value is True  # sync, loggers, advertisements
-    }
+        if value is True  # sync, advertisements
+    },
 )
+ultralytics.utils.callbacks.add_integration_callbacks = add_trackers  # and no one else's
 
 
 def _no_label_cache(path: Path) -> dict[str, Any]:
