@@ -36,7 +36,13 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a folder that holds another call's work.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, or a GPU's number.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the code in a weights file that needs it to load.")
+]
+MAX_SEED = 2**31 - 1
+"""NumPy takes twice as much; each process of a training adds its number."""
+
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")]
 
 
 def main() -> None:
@@ -47,12 +53,12 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        print(f"mitoyolo: {_one_line(error)}", file=sys.stderr)
+        print(f"mitoyolo: {one_line(error)}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
     except SystemExit as end:
         if end.code == INTERRUPTED:
             again = (
-                "--overwrite starts again"
+                "the same call with --resume continues"
                 if "train" in sys.argv[1:2]
                 else "the same call continues"
             )
@@ -64,7 +70,8 @@ INTERRUPTED = 130
 """The exit code that Typer makes of Ctrl-C."""
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What went wrong, for the user, on one line."""
     if isinstance(error, MitoyoloError):
         text = str(error)
     elif isinstance(error, OSError):
@@ -400,47 +407,84 @@ def train(
     imgsz: Annotated[
         int | None, typer.Option(min=32, help="px a tile is resized to; else its own size.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Tiles a step.")] = 16,
-    device: Device = "cpu",
+    batch: Annotated[int, typer.Option(min=1, help="Tiles a step, of all processes.")] = 16,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, a GPU's number, or 0,1 with --ddp.  [default: GPU if any]"),
+    ] = None,
+    ddp: Annotated[bool, typer.Option("--ddp", help="Train in several processes.")] = False,
+    nproc: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine; else one a GPU.")
+    ] = None,
+    nnodes: Annotated[int, typer.Option(min=1, help="Machines, each with this call.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Which of them this is.")] = 0,
+    rdzv: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where they meet, on machine 0.")
+    ] = None,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="Times to start again, resuming, when a process fails.")
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+    ] = False,
     seed: Seed = 0,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="S,S,...", help="Train once a seed; mean and spread.")
+    ] = None,
     project: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     name: Annotated[
         str | None, typer.Option(help="The run's folder; else the model's name.")
     ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|YAML", help="mitosis, ultralytics (plain), or a file.")
+    ] = "mitosis",
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="A training setting of Ultralytics; repeat for more."
+            "--set", metavar="KEY=VALUE", help="A setting of recipe or Ultralytics; repeat."
         ),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Fine-tune a detector on a dataset folder.
+    """Fine-tune a detector on a dataset folder, in one process or several.
 
     The best epoch is the one with the best F1 on whole validation images.
     """
     _begin(quiet)
     from mitoyolo.train import TrainOptions
     from mitoyolo.train import train as run
+    from mitoyolo.train_seeds import train_seeds
 
-    best = run(
-        data,
-        project / (name or model),
-        TrainOptions(
-            model=model,
-            weights=weights,
-            epochs=epochs,
-            imgsz=imgsz,
-            batch=batch,
-            device=device,
-            seed=seed,
-            settings=_settings(set_ or []),
-        ),
-        overwrite=overwrite,
+    if seeds is not None and seed:
+        raise typer.BadParameter("excludes --seed", param_hint="--seeds")
+    folder = project / (name or model)
+    options = TrainOptions(
+        model=model,
+        weights=weights,
+        epochs=epochs,
+        imgsz=imgsz,
+        batch=batch,
+        seed=seed,
+        recipe=recipe,
+        settings=_settings(set_ or []),
+        device=device,
+        ddp=ddp,
+        nproc=nproc,
+        nnodes=nnodes,
+        node_rank=node_rank,
+        rdzv=rdzv,
+        restarts=restarts,
     )
-    print(best)
+    done: object
+    if seeds is None:
+        done = run(data, folder, options, resume=resume, overwrite=overwrite)
+    else:
+        each = _seeds(seeds)
+        done = train_seeds(data, folder, options, each, resume=resume, overwrite=overwrite)
+    if done:  # not where it was stopped, nor in other processes than the first
+        print(done)
 
 
 @app.command(
@@ -449,7 +493,7 @@ def train(
 )
 def val(
     data: Annotated[Path, typer.Option(help="dataset.yaml of a dataset folder.")],
-    weights: Annotated[Path, typer.Option(help="best.pt of a run.")],
+    weights: Annotated[Path, typer.Option(help="best.pt of a run, or its export.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     protocol: Annotated[
         str | None, typer.Option(help="Rule of counting; else the dataset's own.")
@@ -467,6 +511,7 @@ def val(
     imgsz: Annotated[int | None, typer.Option(min=32, help="Else as trained.")] = None,
     device: Device = "cpu",
     seed: Seed = 0,
+    trust: Trust = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -497,6 +542,7 @@ def val(
         imgsz=imgsz,
         device=device,
         seed=seed,
+        trust=trust,
         overwrite=overwrite,
     )
     print(summary_line(metrics))
@@ -601,7 +647,7 @@ def evaluate(
 )
 def detect(
     src: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
-    weights: Annotated[Path, typer.Option(help="best.pt of a run.")],
+    weights: Annotated[Path, typer.Option(help="best.pt of a run, or its export.")],
     out: Annotated[Path, typer.Option(help="Folder to write; each image gets one in it.")],
     mpp: Annotated[
         str | None, typer.Option(metavar="F[,FY]", help="µm/px of the images; wins over the file.")
@@ -612,6 +658,7 @@ def detect(
     tile: Annotated[int | None, typer.Option(min=32, help="px; else as trained.")] = None,
     overlap: Annotated[int | None, typer.Option(min=0, help="px; else as trained.")] = None,
     device: Device = "cpu",
+    trust: Trust = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -631,9 +678,42 @@ def detect(
         tile=tile,
         overlap=overlap,
         device=device,
+        trust=trust,
     )
     for folder in run(src, weights, out, options, overwrite=overwrite):
         print(folder)
+
+
+@app.command(
+    epilog="Example: mitoyolo export --weights runs/yolov5n/weights/best.pt --format openvino"
+)
+def export(
+    weights: Annotated[Path, typer.Option(help="best.pt of a run.")],
+    format_: Annotated[
+        str, typer.Option("--format", help="openvino, onnx, torchscript, or engine (TensorRT).")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; else best_FORMAT_model beside the weights.")
+    ] = None,
+    imgsz: Annotated[int | None, typer.Option(min=32, help="Else as trained.")] = None,
+    trust: Trust = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a deployable model of weights.
+
+    `val` and `detect` take the folder that is printed as --weights; the card comes along.
+    """
+    _begin(quiet)
+    from mitoyolo.detectors.exported import FORMATS
+
+    _one_of("--format", format_, tuple(FORMATS))
+    from mitoyolo.export import export as run
+    from mitoyolo.own_stderr import own_stderr
+
+    with nullcontext() if debug else own_stderr():
+        print(run(weights, format_, out=out, imgsz=imgsz, trust=trust, overwrite=overwrite))
 
 
 @app.command(epilog="Example: mitoyolo grade --count 12 --area 2.74")
@@ -762,6 +842,14 @@ def _settings(pairs: list[str]) -> dict[str, object]:
         except yaml.YAMLError:
             raise typer.BadParameter(f"{value!r} is not a value", param_hint="--set") from None
     return settings
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds with commas between."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) <= MAX_SEED for part in parts):
+        raise typer.BadParameter(f"{text!r} is not seeds with commas between", param_hint="--seeds")
+    return [int(part) for part in parts]
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

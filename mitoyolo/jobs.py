@@ -76,7 +76,8 @@ def open_job(
     overwrite : bool
         Empty a folder that stands there.
     resumable : bool
-        Whether the same call continues an unfinished folder; else that is an error.
+        Whether the same call continues an unfinished folder; else that is an error that names
+        ``--resume``.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def _claim(
         raise InputError(
             f"an unfinished `{command}` stands here",
             file=out,
-            fix="give a new folder, or add --overwrite to start again",
+            fix="add --resume to go on with it, or --overwrite to start again",
         )
     state = "finished" if finished else "unfinished"
     raise InputError(

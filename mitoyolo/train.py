@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
-from mitoyolo.detectors.base import check_device
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.weights import find_weights
+from mitoyolo.distributed import (
+    Process,
+    devices_for,
+    joined,
+    launched_already,
+    restarts,
+    shared,
+    this_process,
+)
 from mitoyolo.evaluation.protocols import get_protocol
 from mitoyolo.jobs import open_job, versions
-from mitoyolo.progress import bar, note
+from mitoyolo.launch import LAUNCHED, Launch, launch, share_cores
+from mitoyolo.progress import bar, note, set_quiet
 from mitoyolo.report.training import draw_curves
+from mitoyolo.stopping import Stopped, stoppable
 from mitoyolo.tiles import DEFAULT_OVERLAP
 
+if TYPE_CHECKING:
+    from mitoyolo.detectors.training import Outcome
+
 INDEX = "summary.json"
-START = Path("weights", "start.pt")
-MODELS = ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
+MODELS = {
+    name: "mitoyolo.detectors.yolo_train"
+    for name in ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
+}
+"""Each model, and the module that trains it: its functions ``fit`` and ``finish``."""
+
+BEST = Path("weights", "best.pt")
+LAST = Path("weights", "last.pt")
+"""Within a run folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +59,20 @@ class TrainOptions:
     weights : str or None
         A file, a name, `none`, or None for the model's pretrained weights.
     epochs, imgsz, batch, seed : int
-        ``imgsz`` None: the tiles' own longest side.
-    device : str
-        `cpu`, or a GPU's number.
+        ``imgsz`` None: the tiles' own longest side. ``batch`` of all processes together.
+    recipe : str
+        `mitosis`, `ultralytics`, or a YAML file (:mod:`mitoyolo.detectors.recipe`).
     settings : dict
-        Ultralytics' own settings, from ``--set key=value``.
+        Keys of the recipe, from ``--set key=value``.
+    device : str or None
+        `cpu`, a GPU's number or several with commas; None: what the machine has.
+    ddp : bool
+        Train in several processes; where the environment says that this is one of them, it joins
+        the others, else they are started.
+    nproc : int or None
+        Processes on this machine; None: one a GPU.
+    nnodes, node_rank, rdzv, restarts
+        As :class:`mitoyolo.launch.Launch` takes them.
     """
 
     model: str
@@ -48,12 +80,34 @@ class TrainOptions:
     epochs: int = 50
     imgsz: int | None = None
     batch: int = 16
-    device: str = "cpu"
     seed: int = 0
+    recipe: str = "mitosis"
     settings: dict[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    ddp: bool = False
+    nproc: int | None = None
+    nnodes: int = 1
+    node_rank: int = 0
+    rdzv: str | None = None
+    restarts: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain types."""
+        return asdict(self)
 
 
-def train(data: Path, run: Path, options: TrainOptions, *, overwrite: bool = False) -> Path:
+RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
+"""Options that say where a training runs, not what it computes: a resumed one may change them."""
+
+
+def train(
+    data: Path,
+    run: Path,
+    options: TrainOptions,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Path | None:
     """Fine-tune a detector on a dataset folder.
 
     Parameters
@@ -61,95 +115,239 @@ def train(data: Path, run: Path, options: TrainOptions, *, overwrite: bool = Fal
     data : Path
         ``dataset.yaml`` or its folder.
     run : Path
-        The run folder to write: ``weights/{start,last,best}.pt``, ``results.csv``,
-        ``curves.png``, ``run.json`` and, last, ``summary.json``.
+        The run folder to write: ``weights/{start,state,last,best}.pt``, ``results.csv``,
+        ``tensorboard/``, ``curves.png``, ``run.json`` and, last, ``summary.json``.
     options : TrainOptions
+    resume : bool
+        Go on with a run that was stopped or killed, from its last finished epoch; begin it where
+        there is none.
     overwrite : bool
         Replace a run that stands there.
 
     Returns
     -------
-    Path
-        ``run/weights/best.pt``: the epoch with the best F1 on the validation split's source
-        images, with the card that ``val`` and ``detect`` read.
+    Path or None
+        ``run/weights/best.pt``: the best epoch on the validation split's source images, with the
+        card that ``val`` and ``detect`` read. None where SIGTERM stopped the training, and in all
+        processes but the first.
 
     Raises
     ------
     InputError
         The data cannot be trained on, or the weights do not fit.
+    LaunchError
+        One of several processes failed.
     """
+    process = this_process()
+    if not process.first:
+        set_quiet(True)
+    try:
+        with stoppable():
+            if options.ddp and not launched_already():
+                return _launch(data, run, options, resume=resume, overwrite=overwrite)
+            return _train(
+                data,
+                run,
+                options,
+                process,
+                resume=resume or restarts() > 0,
+                overwrite=overwrite and not restarts(),
+            )
+    except Stopped:
+        if process.first and LAUNCHED not in os.environ:
+            note(f"{_how_far(run, options)}; the same call with --resume goes on")
+        return None
+
+
+def _how_far(run: Path, options: TrainOptions) -> str:
+    from mitoyolo.detectors.state import read_state
+
+    state = read_state(run)
+    if state is None:
+        return "stopped before the first epoch was finished"
+    return f"stopped; epoch {state['epoch']} of {options.epochs} is finished and kept"
+
+
+def _launch(
+    data: Path, run: Path, options: TrainOptions, *, resume: bool, overwrite: bool
+) -> Path | None:
+    """Check the call here, once; then start the processes."""
+    from mitoyolo.worker import encode
+
+    how = launch_of(options)
+    share_cores(how.nproc)
+    _prepare(data, run, options, how.nproc * how.nnodes)
+    launch("mitoyolo.worker", [encode(data, run, options, resume, overwrite)], how)
+    return run / BEST if how.node_rank == 0 else None
+
+
+def launch_of(options: TrainOptions) -> Launch:
+    """Which processes the options ask for.
+
+    Raises
+    ------
+    OptionError
+        They contradict each other or the machine.
+    """
+    devices = devices_for(options.device, several=True)
+    on_gpus = devices != ("cpu",)
+    nproc = options.nproc or (len(devices) if on_gpus else 0)
+    if not nproc:
+        raise OptionError("--ddp on CPUs: how many processes?", fix="give --nproc N")
+    if on_gpus and nproc > len(devices):
+        raise OptionError(f"--nproc {nproc}: more than the GPUs ({', '.join(devices)})")
+    if options.nnodes > 1 and not re.fullmatch(r".+:\d+", options.rdzv or ""):
+        raise OptionError(f"--nnodes {options.nnodes}", fix="give --rdzv HOST:PORT of node 0")
+    if options.node_rank >= options.nnodes:
+        raise OptionError(f"--node-rank {options.node_rank}: --nnodes is {options.nnodes}")
+    return Launch(
+        nproc=nproc,
+        nnodes=options.nnodes,
+        node_rank=options.node_rank,
+        rendezvous=options.rdzv,
+        restarts=options.restarts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A call, checked."""
+
+    dataset: Dataset
+    weights: Path | None
+    imgsz: int
+    arguments: dict[str, Any]
+
+
+def _prepare(data: Path, run: Path, options: TrainOptions, world: int) -> _Plan:
+    if options.batch % world:
+        raise OptionError(
+            f"--batch {options.batch}: {world} processes cannot share it evenly",
+            fix=f"give a multiple of {world}",
+        )
     if options.model not in MODELS:
         raise OptionError(f"--model {options.model!r} is not known (known: {', '.join(MODELS)})")
     dataset = open_dataset(data)
     _check(dataset)
     weights = find_weights(options.weights, options.model)
-    check_device(options.device)
-    from mitoyolo.detectors.yolo import start_model, write_start  # torch, only when it is used
-    from mitoyolo.detectors.yolo_train import recipe
+    from mitoyolo.detectors.recipe import read_recipe  # Ultralytics, only when it is used
 
-    settings = recipe(options.settings)
-    model = start_model(options.model, weights, dataset.labels, options.seed)
-    best = run / "weights" / "best.pt"
+    recipe = read_recipe(options.recipe, options.settings)
     imgsz = options.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
     imgsz = -(-imgsz // 32) * 32
     arguments = {
-        **asdict(options),
+        **{name: value for name, value in asdict(options).items() if name not in RUNNING},
+        "settings": asdict(recipe),
         "imgsz": imgsz,
         "weights": str(weights.resolve()) if weights else "none",
         "data": str(dataset.root.resolve()),
         "dataset_hash": dataset.hash(),
     }
-    with open_job(
-        run, command="train", arguments=arguments, index=INDEX, overwrite=overwrite, resumable=False
-    ) as job:
-        if job.finished:
-            note(f"{run} is finished already; nothing to do")
-            return best
-        write_start(run / START, model)
-        note(
-            f"training {options.model} from {weights or 'scratch'} on "
-            f"{len(dataset.of_split('train'))} tiles, {options.epochs} epochs at {imgsz} px"
-        )
-        summary = _train(dataset, run, imgsz, settings, options)
-        job.facts.update(
-            seed=options.seed,
-            device=options.device,
-            git=_git_revision(),
-            dataset_hash=dataset.hash(),
-            **summary.pop("measured"),
-        )
-        write_json(run / INDEX, summary)
-    return best
+    return _Plan(dataset, weights, imgsz, arguments)
 
 
 def _train(
-    dataset: Dataset, run: Path, imgsz: int, settings: dict[str, Any], options: TrainOptions
-) -> dict[str, Any]:
-    from mitoyolo.detectors.yolo_train import finish, train_yolo
+    data: Path,
+    run: Path,
+    options: TrainOptions,
+    process: Process,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Path | None:
+    """Train in this process, together with the others where there are any."""
+    devices = devices_for(options.device, several=process.world > 1)
+    with joined(process, gpu=devices != ("cpu",)):
+        plan = _prepare(data, run, options, process.world)
+        if shared(plan.dataset.hash()) != plan.dataset.hash():
+            raise InputError("another dataset than that of process 0", file=plan.dataset.root)
+        if not process.first:
+            if not shared(False):
+                _fit(plan, run, options, process, devices)
+            return None
+        with open_job(
+            run,
+            command="train",
+            arguments=plan.arguments,
+            index=INDEX,
+            overwrite=overwrite,
+            resumable=resume,
+        ) as job:
+            if shared(job.finished):
+                note(f"{run} is finished already; nothing to do")
+                return run / BEST
+            outcome = _fit(plan, run, options, process, devices)
+            write_json(run / INDEX, _conclude(plan, run, options, outcome))
+            job.facts.update(
+                seed=options.seed,
+                device=",".join(devices),
+                processes=process.world,
+                git=_git_revision(),
+                dataset_hash=plan.dataset.hash(),
+                batch=outcome.batch,
+                begun_at_epochs=outcome.sessions,
+                images_per_s=outcome.epochs
+                * len(plan.dataset.images_of("train"))
+                / outcome.clock.total,
+                own_code_s=outcome.clock.own,
+                validation_scoring_s=outcome.clock.scoring,
+                peak_memory_mib=outcome.peak_memory_mib,
+            )
+    return run / BEST
 
-    protocol = get_protocol(dataset.block["protocol"])
-    batches = options.epochs * -(-len(dataset.images_of("train")) // options.batch)
-    with bar("training", unit="batches", total=batches) as progress:
-        outcome = train_yolo(
-            start=run / START,
-            dataset=dataset,
+
+def _fit(
+    plan: _Plan, run: Path, options: TrainOptions, process: Process, devices: tuple[str, ...]
+) -> Outcome:
+    from mitoyolo.detectors.state import read_state
+    from mitoyolo.detectors.training import Training
+
+    state = shared(read_state(run) if process.first else None)
+    begun = f"{state['epoch']} of them done, " if state else ""
+    tiles = len(plan.dataset.images_of("train"))
+    note(
+        f"training {options.model} from {plan.weights or 'scratch'} on {tiles} tiles, "
+        f"{options.epochs} epochs at {plan.imgsz} px, {begun}{_where(devices, process)}"
+    )
+    done = state["epoch"] * tiles if state else 0
+    with bar("training", unit="tiles", total=options.epochs * tiles, completed=done) as progress:
+        training = Training(
+            model=options.model,
+            start=plan.weights,
+            dataset=plan.dataset,
             run=run,
-            settings=settings,
+            recipe=options.recipe,
+            settings=options.settings,
             epochs=options.epochs,
-            imgsz=imgsz,
+            imgsz=plan.imgsz,
             batch=options.batch,
-            device=options.device,
             seed=options.seed,
-            protocol=protocol,
+            devices=devices,
+            protocol=get_protocol(plan.dataset.block["protocol"]),
+            process=process,
             progress=progress,
+            state=state,
         )
+        outcome: Outcome = import_module(MODELS[options.model]).fit(training)
+    return outcome
+
+
+def _where(devices: tuple[str, ...], process: Process) -> str:
+    place = "on the CPU" if devices == ("cpu",) else f"on GPU {', '.join(devices)}"
+    return f"{place} in {process.world} processes" if process.world > 1 else place
+
+
+def _conclude(plan: _Plan, run: Path, options: TrainOptions, outcome: Outcome) -> dict[str, Any]:
+    """Give the weights their cards, draw the curves; the contents of ``summary.json``."""
+    dataset = plan.dataset
+    protocol = get_protocol(dataset.block["protocol"])
     card = Card(
         family=options.model,
         classes=tuple(dataset.labels),
         mpp=dataset.mpp,
         tile=_tile_size(dataset),
         overlap=int(dataset.block.get("overlap", DEFAULT_OVERLAP)),
-        imgsz=imgsz,
+        imgsz=plan.imgsz,
         normalisation=dataset.normalisation,
         radius_um=float(dataset.block["radius_um"]),
         protocol=protocol.name,
@@ -157,20 +355,24 @@ def _train(
         threshold_from=f"val split, best F1 by {protocol.name}, epoch {outcome.epoch}",
         versions=versions(),
     )
-    finish(run / "weights" / "best.pt", card)
-    finish(run / "weights" / "last.pt", card if outcome.epoch == outcome.epochs else _bare(card))
+    finish = import_module(MODELS[options.model]).finish
+    finish(run / BEST, card)
+    finish(run / LAST, card if outcome.epoch == outcome.epochs else _bare(card))
     if outcome.batch != options.batch:
         note(f"the batch was halved to {outcome.batch}, since the GPU's memory ran out")
+    if outcome.epochs < options.epochs:
+        note(f"stopped early: no better epoch since {outcome.epoch}")
     draw_curves(
         run / "results.csv",
         run / "curves.png",
         title=f"{options.model}, {run.name}",
         rule=protocol.title,
+        best=outcome.epoch,
     )
     f1 = "undefined" if outcome.f1 is None else f"{outcome.f1:.3f}"
     note(
         f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {f1} on the validation split at "
-        f"threshold {outcome.threshold:.3f}; {run / 'weights' / 'best.pt'}"
+        f"threshold {outcome.threshold:.3f}; {run / BEST}"
     )
     return {
         "model": options.model,
@@ -180,13 +382,7 @@ def _train(
         "val_ap": outcome.ap,
         "threshold": outcome.threshold,
         "protocol": protocol.name,
-        "weights": "weights/best.pt",
-        "measured": {
-            "batch": outcome.batch,
-            "images_per_s": outcome.images_per_s,
-            "own_code_s": outcome.clock.own,
-            "validation_scoring_s": outcome.clock.scoring,
-        },
+        "weights": str(BEST),
     }
 
 

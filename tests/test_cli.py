@@ -115,6 +115,14 @@ def test_a_name_in_an_error_does_not_steer_the_terminal(tmp_path: Path, cli: Cli
         "normalize a b --mode target",
         "train --data a --model yolov5n --set mosaic",
         "train --data a --model yolov5n --set mosaic=[1",
+        "train --data a --model yolov5n --nproc 0",
+        "train --data a --model yolov5n --nnodes 0",
+        "train --data a --model yolov5n --node-rank -1",
+        "train --data a --model yolov5n --restarts -1",
+        "train --data a --model yolov5n --seed 2147483648",
+        "train --data a --model yolov5n --seeds 0,x",
+        "train --data a --model yolov5n --seeds 1",
+        "train --data a --model yolov5n --seeds 0,1 --seed 2",
         "val --data a --weights b --split all",
         "val --data a --weights b --protocol midog99",
         "val --data a --weights b --threshold high",
@@ -130,6 +138,8 @@ def test_a_name_in_an_error_does_not_steer_the_terminal(tmp_path: Path, cli: Cli
         "normalize a b --fit --sheet c.png",
         "normalize a b --fit --mode tile",
         "detect a --weights b --out c --mpp 0",
+        "export --weights a --format coreml",
+        "export --weights a --format onnx --imgsz 16",
         "report a --out b --split all",
         "grade --count 3 --area 0",
     ],
@@ -175,26 +185,29 @@ REACHES = {
     ),
     "train": (
         "mitoyolo.train.train",
-        "--data D --model yolov5s --weights W --epochs 7 --imgsz 96 --batch 5 --device 1 --seed 4 "
-        "--project P --name N --set lr0=0.5 --set optimizer=SGD",
+        "--data D --model yolov5s --weights W --epochs 7 --imgsz 96 --batch 5 --device 1 --ddp "
+        "--nproc 3 --nnodes 2 --node-rank 1 --rdzv h:1 --restarts 6 --resume --seed 4 "
+        "--project P --name N --recipe R --set lr0=0.5 --set optimizer=SGD",
         (
             Path("D"),
             Path("P/N"),
             TrainOptions(
                 model="yolov5s", weights="W", epochs=7, imgsz=96, batch=5, device="1", seed=4,
-                settings={"lr0": 0.5, "optimizer": "SGD"},
+                recipe="R", settings={"lr0": 0.5, "optimizer": "SGD"}, ddp=True, nproc=3,
+                nnodes=2, node_rank=1, rdzv="h:1", restarts=6,
             ),
         ),
-        {},
+        {"resume": True},
     ),
     "val": (
         "mitoyolo.val.val",
         "--data D --weights W --split train --protocol icpr12 --radius-um 5 --threshold 0.25 "
-        "--out O --mpp 0.5,1 --imgsz 96 --device 1 --seed 4",
+        "--out O --mpp 0.5,1 --imgsz 96 --device 1 --seed 4 --trust",
         (Path("D"), Path("W")),
         {
             "split": "train", "protocol": "icpr12", "radius_um": 5.0, "threshold": 0.25,
             "out": Path("O"), "mpp": (0.5, 1.0), "imgsz": 96, "device": "1", "seed": 4,
+            "trust": True,
         },
     ),
     "evaluate": (
@@ -210,14 +223,23 @@ REACHES = {
     ),
     "detect": (
         "mitoyolo.detect.detect",
-        "SRC --weights W --out O --mpp 0.5 --threshold 0.25 --tile 96 --overlap 9 --device 1",
+        "SRC --weights W --out O --mpp 0.5 --threshold 0.25 --tile 96 --overlap 9 --device 1 "
+        "--trust",
         (
             Path("SRC"),
             Path("W"),
             Path("O"),
-            DetectOptions(mpp=(0.5, 0.5), threshold=0.25, tile=96, overlap=9, device="1"),
+            DetectOptions(
+                mpp=(0.5, 0.5), threshold=0.25, tile=96, overlap=9, device="1", trust=True
+            ),
         ),
         {},
+    ),
+    "export": (
+        "mitoyolo.export.export",
+        "--weights W --format onnx --out O --imgsz 96 --trust",
+        (Path("W"), "onnx"),
+        {"out": Path("O"), "imgsz": 96, "trust": True},
     ),
     "demo": (
         "mitoyolo.demo.demo",
@@ -247,7 +269,7 @@ def test_every_option_reaches_its_function(
         if name.startswith("--")
     }
     own = {"--quiet", "--debug", "--overwrite", "--help", "--fit", "--check", "--grid"}
-    own |= {"--table", "--json", "--field-diameter"}
+    own |= {"--table", "--json", "--field-diameter", "--seeds"}
     assert offered - own == {word for word in call.split() if word.startswith("--")}
     got: list[object] = []
 
@@ -315,6 +337,29 @@ def test_more_ways_to_convert(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
 def test_wrong_ways_to_convert(cli: Cli, options: tuple[object, ...], message: str) -> None:
     result = cli("convert", *options)
     assert result.code == 2 and message in " ".join(result.err.replace("│", " ").split())
+
+
+def test_a_plain_training_and_several_seeds_reach_their_functions(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[object] = []
+
+    def reached(*given: object, **named: object) -> str:
+        got.append((given, named))
+        return "done"
+
+    monkeypatch.setattr("mitoyolo.train.train", reached)
+    monkeypatch.setattr("mitoyolo.train_seeds.train_seeds", reached)
+    call = ("train", "--data", "D", "--model", "yolov5s")
+    options = TrainOptions(model="yolov5s")
+    where = (Path("D"), Path("runs/yolov5s"))
+    named = {"resume": False, "overwrite": False}
+    assert cli(*call).out == "done\n"
+    assert got.pop() == ((*where, options), named)
+    assert cli(*call, "--seeds", "2, 0,1", "--resume", "--overwrite").out == "done\n"
+    assert got.pop() == ((*where, options, [2, 0, 1]), {"resume": True, "overwrite": True})
+    monkeypatch.setattr("mitoyolo.train.train", lambda *given, **named: None)
+    assert cli(*call).out == ""  # stopped, or another process than the first
 
 
 def test_fit_and_report_reach_their_functions(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from converters.errors import MitoyoloError
+from mitoyolo.distributed import noticing_loss
 
 
 class EngineError(MitoyoloError):
@@ -20,7 +21,8 @@ def foreseen(relief: str) -> Iterator[None]:
     operating system (a full disk, say) pass: they are one line already.
     """
     try:
-        yield
+        with noticing_loss():
+            yield
     except (MitoyoloError, OSError):
         raise
     except Exception as error:

@@ -5,187 +5,101 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-import yaml
+import torch
+from torch.nn.parallel import DistributedDataParallel
 
-from converters.errors import InputError, OptionError
-from converters.files import PART, read_csv, write_csv, write_with
+from converters.errors import InputError
+from converters.files import PART, write_with
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import CARD_KEY, Card
 from mitoyolo.detectors.failures import foreseen
-from mitoyolo.detectors.yolo import CONFIDENCE, MAX_DETECTIONS, NMS_IOU
-from mitoyolo.evaluation.metrics import average_precision, count
-from mitoyolo.evaluation.protocols import Protocol
-from mitoyolo.evaluation.threshold import choose_threshold
+from mitoyolo.detectors.recipe import Recipe, read_recipe
+from mitoyolo.detectors.state import (
+    State,
+    random_states,
+    set_random_states,
+    write_state,
+)
+from mitoyolo.detectors.training import (
+    Outcome,
+    Score,
+    Training,
+    outcome_from_dict,
+    peak_memory_mib,
+    score_tiles,
+)
+from mitoyolo.detectors.yolo import CONFIDENCE, MAX_DETECTIONS, NMS_IOU, start_model, write_start
+from mitoyolo.detectors.yolo_data import TrainingTiles, training_loader
+from mitoyolo.detectors.yolo_validator import MitosisValidator
+from mitoyolo.distributed import gathered
 from mitoyolo.inference.merge import Detections
-from mitoyolo.inference.scoring import by_source, fields_of
-from mitoyolo.progress import Bar
+from mitoyolo.training_log import TrainingLog
 
-from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg
-from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
-from ultralytics.utils.torch_utils import strip_optimizer
-
-OPTIONS = {"model", "data", "project", "name", "epochs", "imgsz", "batch", "device", "seed"}
-"""Ultralytics' keys that are options of ``mitoyolo train``."""
-
-FIXED = {
-    *("task", "mode", "save_dir", "exist_ok", "resume", "save", "plots", "amp", "pretrained"),
-    *("val", "split", "fraction", "classes", "single_cls"),  # which tiles and labels
-    *("conf", "iou", "max_det", "agnostic_nms", "augment", "nms"),  # which boxes
-}
-"""Keys on which the run folder, the scores or later inference rely."""
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds spent in our own code inside Ultralytics' loop, validation scoring apart."""
-
-    own: float = 0.0
-    scoring: float = 0.0
-
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the time of the block to ``part``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, part, getattr(self, part) + time.perf_counter() - start)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a training leaves: its best epoch by validation F1, and where the time went.
-
-    ``batch`` is what fitted into memory: Ultralytics halves it when the GPU's runs out.
-    """
-
-    epoch: int = 0
-    f1: float | None = None
-    ap: float | None = None
-    threshold: float = 0.5
-    epochs: int = 0
-    batch: int = 0
-    images_per_s: float | None = None
-    clock: Clock = field(default_factory=Clock)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One validation: source images of the split, counted by the dataset's protocol."""
-
-    f1: float | None
-    ap: float | None
-    threshold: float
-
-    @property
-    def fitness(self) -> float:
-        """F1, with AP to tell apart epochs of equal F1."""
-        return (self.f1 or 0.0) + 1e-3 * (self.ap or 0.0)
-
-
-def recipe(changes: dict[str, Any]) -> dict[str, Any]:
-    """The training settings: ``recipe.yaml`` with the user's ``--set`` on top.
-
-    Raises
-    ------
-    InputError
-        A key that Ultralytics does not have, or that is not the user's to set, or a value that
-        it does not take.
-    """
-    for key in changes:
-        if key in OPTIONS:
-            raise OptionError(f"--set {key}=...: this is an option", fix=f"give --{key}")
-        if key in FIXED:
-            raise OptionError(f"--set {key}=...: fixed, since scores and weights rely on it")
-        if key not in DEFAULT_CFG_DICT:
-            near = [name for name in DEFAULT_CFG_DICT if name.startswith(key[:3])]
-            hint = f" (perhaps {', '.join(near[:4])})" if near else ""
-            raise OptionError(f"--set {key}=...: Ultralytics has no such setting{hint}")
-    try:
-        check_cfg(dict(changes))
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"--set: {str(error).splitlines()[0]}") from None
-    defaults = yaml.safe_load((files("mitoyolo.detectors") / "recipe.yaml").read_text("utf-8"))
-    return {**defaults, **changes}
-
-
-class MitosisValidator(DetectionValidator):
-    """Ultralytics' validation, and on the same predictions the count on source images."""
-
-    def __init__(
-        self, *args: Any, score: Callable[[dict[str, Detections]], Score], clock: Clock, **kw: Any
-    ) -> None:
-        super().__init__(*args, **kw)
-        self._score, self._clock = score, clock
-        self._of_tile: dict[str, Detections] = {}
-
-    def init_metrics(self, model: Any) -> None:
-        """Start a validation."""
-        super().init_metrics(model)
-        self._of_tile = {}
-
-    def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
-        """Keep the detections of a batch, in tile pixels."""
-        with self._clock.timed("scoring"):
-            for i, pred in enumerate(preds):
-                place = self._prepare_batch(i, batch)
-                scaled = self.scale_preds(pred, place)
-                boxes = scaled["bboxes"].double().cpu().numpy().reshape(-1, 4)
-                self._of_tile[Path(place["im_file"]).stem] = np.column_stack(
-                    [
-                        (boxes[:, :2] + boxes[:, 2:]) / 2,
-                        boxes[:, 2:] - boxes[:, :2],
-                        pred["conf"].double().cpu().numpy(),
-                        pred["cls"].double().cpu().numpy(),
-                    ]
-                )
-        super().update_metrics(preds, batch)
-
-    def get_stats(self) -> dict[str, Any]:
-        """Ultralytics' figures, our F1 and AP, and our fitness in place of mAP."""
-        stats = super().get_stats()
-        with self._clock.timed("scoring"):
-            result = self._score(self._of_tile)
-        stats["metrics/F1"] = result.f1 or 0.0
-        stats["metrics/AP"] = result.ap or 0.0
-        stats["metrics/threshold"] = result.threshold
-        stats["fitness"] = result.fitness
-        return stats
+from ultralytics.data.build import build_dataloader
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import TORCH_2_13, strip_optimizer, unwrap_model
 
 
 class MitosisTrainer(DetectionTrainer):
-    """Ultralytics' trainer that selects by F1 on source images and saves whole files."""
+    """Ultralytics' trainer, in any number of processes, that can be killed at any moment.
 
-    def __init__(self, overrides: dict[str, Any], *, dataset: Dataset, protocol: Protocol,
-                 progress: Bar) -> None:  # fmt: skip
-        self.outcome = Outcome()
-        self._last_score = Score(f1=None, ap=None, threshold=0.5)
-        self._dataset, self._protocol, self._progress = dataset, protocol, progress
-        super().__init__(overrides=overrides)
-        self.add_callback("on_train_batch_end", MitosisTrainer._step)
+    Parameters
+    ----------
+    training : Training
+    recipe : Recipe
+    """
+
+    model: Any  # Ultralytics declares what these are before training has begun
+    ema: Any
+    optimizer: Any
+    metrics: Any
+    tloss: Any
+    fitness: Any
+    best_fitness: Any
+
+    def __init__(self, training: Training, recipe: Recipe) -> None:
+        self._training, self._recipe = training, recipe
+        self._process, state = training.process, training.state
+        self.outcome = outcome_from_dict(state["outcome"]) if state else Outcome()
+        self._score: Score | None = None
+        self._random: list[State] = []
+        self._batch, self._step_tiles = -1, 0
+        self._last_step = state["last_step"] if state else -1
+        self._pending: dict[str, torch.Tensor] = state["pending"] if state else {}
+        super().__init__(overrides=_overrides(training, recipe))
+        if self.device.type == "cpu":  # Ultralytics leaves a core idle, and all above eight
+            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        elif self._process.world > 1:
+            self.device = torch.device("cuda", int(training.device))
+            torch.cuda.set_device(self.device)
+        self.world_size = 1  # until the model is wrapped: Ultralytics would ask for GPUs
+        self._log = (
+            TrainingLog(training.run, state["rows"] if state else ())
+            if self._process.first
+            else None
+        )
+        self.add_callback("on_train_epoch_start", MitosisTrainer._before_epoch)
+        self.add_callback("on_train_batch_end", MitosisTrainer._after_step)
         self.add_callback("on_fit_epoch_end", MitosisTrainer._after_epoch)
 
-    def get_validator(self) -> MitosisValidator:
-        """The validator above, on the loader that Ultralytics built."""
-        return MitosisValidator(
-            self.test_loader,
-            save_dir=self.save_dir,
-            args=copy(self.args),
-            _callbacks=self.callbacks,
-            score=self._score,
-            clock=self.outcome.clock,
-        )
+    # --- model and data ---------------------------------------------------------------------------
+
+    def setup_model(self) -> None:
+        """The model to start from; what other processes than the first hold is replaced by its."""
+        training = self._training
+        weights = training.start if self._process.first and training.state is None else None
+        self.model = start_model(training.model, weights, training.dataset.labels, training.seed)
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         """Ultralytics' dataset, which must hold every tile of the split and no other.
@@ -195,37 +109,211 @@ class MitosisTrainer(DetectionTrainer):
         InputError
             Ultralytics leaves unreadable images and labels out in silence; here they are named.
         """
-        images = super().build_dataset(img_path, mode, batch)
-        _check_tiles(self._dataset, mode, {Path(file).stem for file in images.im_files})
-        return images
-
-    def _score(self, of_tile: dict[str, Detections]) -> Score:
-        tiles = self._dataset.of_split("val")
-        classes = self._dataset.labels
-        fields = fields_of(self._dataset, "val", by_source(tiles, of_tile), classes)
-        threshold = choose_threshold(fields, self._protocol)
-        self._last_score = Score(
-            f1=count(fields, self._protocol, threshold).f1,
-            ap=average_precision(fields, self._protocol),
-            threshold=threshold,
+        tiles = TrainingTiles(
+            recipe=self._recipe,
+            seed=self._training.seed,
+            process=self._process,
+            img_path=img_path,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            augment=mode == "train",
+            hyp=self.args,
+            rect=self.args.rect or mode == "val",
+            cache=self.args.cache or None,
+            stride=self.stride,
+            pad=0.0 if mode == "train" else 0.5,
+            data=self.data,
         )
-        return self._last_score
+        if self._process.first:
+            read = {Path(file).stem for file in tiles.im_files}
+            _check_tiles(self._training.dataset, mode, read)
+        return tiles
 
-    def _step(self) -> None:
+    def get_dataloader(
+        self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> Any:
+        """Ultralytics' loader; for training, with an order that a resumed run finds again."""
+        tiles = self.build_dataset(dataset_path, mode, batch_size)
+        if mode == "val":
+            return build_dataloader(
+                tiles, batch_size, self.args.workers * 2, False, rank, device=self.device
+            )
+        return training_loader(
+            tiles,
+            epoch=self.start_epoch,
+            batch=batch_size,
+            workers=self.args.workers,
+            seed=self._training.seed,
+            process=self._process,
+            gpu=self.device.type == "cuda",
+            drop_last=bool(self.args.compile),
+        )
+
+    def _build_train_pipeline(self) -> None:
+        """Wrap the model for several processes, then let Ultralytics build the rest."""
+        if self._process.world > self.world_size:
+            self.world_size = self._process.world
+            self.model = DistributedDataParallel(
+                self.model,
+                device_ids=None if self.device.type == "cpu" else [self.device.index],
+                find_unused_parameters=True,  # those of boxes, where a batch has none
+                **_OWN_BUFFERS,  # each process keeps its own BatchNorm statistics
+            )
+        super()._build_train_pipeline()
+        # every batch comes to optimizer_step, which counts: Ultralytics' loop forgets at a resume
+        self._accumulate, self.accumulate = self.accumulate, 1
+
+    def _close_dataloader_mosaic(self) -> None:
+        super()._close_dataloader_mosaic()
+        self.train_loader.sampler.epoch = self.epoch  # what was read ahead is read again
+
+    # --- a step -----------------------------------------------------------------------------------
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Ultralytics' preparation; count the batches, and the tiles of a step."""
+        self._batch += 1
+        self._step_tiles = len(batch["img"]) * self._process.world
+        prepared: dict[str, Any] = super().preprocess_batch(batch)
+        return prepared
+
+    def _before_epoch(self) -> None:
+        self._batch = self.epoch * len(self.train_loader) - 1
+        if self._pending:
+            for name, parameter in unwrap_model(self.model).named_parameters():
+                if name in self._pending:
+                    parameter.grad = self._pending[name].to(parameter.device)
+            self._pending = {}
+
+    def optimizer_step(self) -> None:
+        """A step once the gradients of enough batches are together, as Ultralytics counts them."""
+        warmup = self._get_warmup_iterations(len(self.train_loader))
+        wanted = float(self._accumulate)
+        if warmup and self._batch <= warmup:
+            wanted = np.interp(self._batch, [0, warmup], [1, wanted]).round()
+        if self._batch - self._last_step >= wanted:
+            super().optimizer_step()
+            self._last_step = self._batch
+
+    # --- validation -------------------------------------------------------------------------------
+
+    def get_validator(self) -> MitosisValidator:
+        """The validator above, on the loader that Ultralytics built."""
+        first = self._process.first
+        return MitosisValidator(
+            self.test_loader,
+            save_dir=self.save_dir if first else Path(tempfile.gettempdir()),
+            args=copy(self.args),
+            _callbacks=self.callbacks,
+            score=self._score_tiles,
+            clock=self.outcome.clock,
+            select=self._recipe.select,
+        )
+
+    def validate(self) -> tuple[Any, Any]:
+        """Ultralytics' validation, in all processes; then what the first one keeps of each."""
+        found: tuple[Any, Any] = super().validate()
         with self.outcome.clock.timed("own"):
-            self._progress.step()
+            losses = {name: float(value) for name, value in (self.tloss or {}).items()}
+            shares = gathered((losses, random_states()))
+            if shares:
+                self.tloss = {n: fmean(share[n] for share, _ in shares) for n in losses}
+            self._random = [states for _, states in shares]
+        return found
+
+    def _score_tiles(self, of_tile: dict[str, Detections]) -> Score:
+        training = self._training
+        self._score = score_tiles(training.dataset, training.protocol, of_tile)
+        return self._score
+
+    def final_eval(self) -> None:
+        """Nothing: the best epoch is validated already; :func:`finish` writes the card."""
+
+    # --- what is shown ----------------------------------------------------------------------------
+
+    def _after_step(self) -> None:
+        with self.outcome.clock.timed("own"):
+            self._training.progress.step(self._step_tiles)
 
     def _after_epoch(self) -> None:
         with self.outcome.clock.timed("own"):
-            outcome, score = self.outcome, self._last_score
-            outcome.epochs = self.epoch + 1
-            if self.best_fitness == self.fitness:  # as save_model decides that this is best.pt
-                outcome.epoch = self.epoch + 1
-                outcome.f1, outcome.ap, outcome.threshold = score.f1, score.ap, score.threshold
-            best = "-" if outcome.f1 is None else f"{outcome.f1:.3f}"
-            self._progress.step(0, f"epoch {self.epoch + 1}/{self.epochs}, best F1 {best}")
+            now = _number(self._score.f1 if self._score else None)
+            best = _number(self.outcome.f1)
+            self._training.progress.line(
+                f"epoch {self.epoch + 1}/{self.epochs}: F1 {now} (best {best})"
+            )
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """A row of our own log, the same for every model family."""
+        if self._log:
+            with self.outcome.clock.timed("own"):
+                self._log.add({"epoch": self.epoch + 1, **metrics})
+
+    # --- what is kept -----------------------------------------------------------------------------
 
     def save_model(self) -> bool:
+        """Write the state, from which the checkpoints beside it can be written again."""
+        outcome, score = self.outcome, self._score
+        with outcome.clock.timed("own"):
+            outcome.epochs, outcome.batch = self.epoch + 1, self.batch_size
+            if score and self.best_fitness == self.fitness:  # as Ultralytics decides on best.pt
+                outcome.epoch = self.epoch + 1
+                outcome.f1, outcome.ap, outcome.threshold = score.f1, score.ap, score.threshold
+            outcome.clock.total = self._before + time.perf_counter() - self._began
+            write_state(self._training.run, self._to_state())
+        return self._write_checkpoints()
+
+    def _to_state(self) -> State:
+        model = unwrap_model(self.model)
+        pending = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        return {
+            "epoch": self.epoch + 1,
+            "stop": bool(self.stop),
+            "batch": self.batch_size,
+            "model": model.state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "last_step": self._last_step,
+            "pending": pending,  # gradients of batches since the last step
+            "fitness": float(self.fitness),
+            "best_fitness": float(self.best_fitness),
+            "stopper": {name: getattr(self.stopper, name) for name in STOPPER},
+            "metrics": {key: float(value) for key, value in self.metrics.items()},
+            "outcome": self.outcome.to_dict(),
+            "rows": self._log.rows if self._log else [],
+            "random": self._random,
+        }
+
+    def resume_training(self, ckpt: Any) -> None:
+        """Go on from the state: Ultralytics' checkpoint holds a rounded average model alone."""
+        state = self._training.state
+        self._began = time.perf_counter()
+        self._before = self.outcome.clock.total
+        self.outcome.sessions.append(state["epoch"] if state else 0)
+        if state is None:
+            return
+        unwrap_model(self.model).load_state_dict(state["model"])
+        self.ema.ema.load_state_dict(state["ema"])
+        self.ema.updates = state["updates"]
+        groups = state["optimizer"]["param_groups"]
+        for saved, group in zip(groups, self.optimizer.param_groups, strict=True):
+            saved["fused"] = group.get("fused")  # a matter of the device
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.fitness, self.best_fitness = state["fitness"], state["best_fitness"]
+        for name, value in state["stopper"].items():
+            setattr(self.stopper, name, value)
+        self.start_epoch = self.train_loader.sampler.epoch = state["epoch"]
+        if self._process.rank < len(state["random"]):
+            set_random_states(state["random"][self._process.rank])
+        if self._process.first:  # a kill may have come between state and checkpoints
+            self.epoch, self.metrics = state["epoch"] - 1, dict(state["metrics"])
+            self._write_checkpoints()
+        if state["stop"]:
+            raise _Finished
+
+    def _write_checkpoints(self) -> bool:
         """Let Ultralytics write beside the checkpoints, then rename: a kill loses none."""
         finals = (self.last, self.best)
         parts = [path.with_name(f"{PART}{path.name}") for path in finals]
@@ -245,64 +333,81 @@ class MitosisTrainer(DetectionTrainer):
                 part.unlink(missing_ok=True)
         return done
 
-    def final_eval(self) -> None:
-        """Nothing: the best epoch is validated already; :func:`finish` writes the card."""
+    def train(self) -> None:
+        """Train to the end, or to where patience ends."""
+        with suppress(_Finished):
+            super().train()
 
 
-def train_yolo(
-    *,
-    start: Path,
-    dataset: Dataset,
-    run: Path,
-    settings: dict[str, Any],
-    epochs: int,
-    imgsz: int,
-    batch: int,
-    device: str,
-    seed: int,
-    protocol: Protocol,
-    progress: Bar,
-) -> Outcome:
-    """Train from the checkpoint ``start`` into the folder ``run``.
+_OWN_BUFFERS: dict[str, Any] = {
+    "forward_sync_buffers" if TORCH_2_13 else "broadcast_buffers": False
+}
 
-    Writes ``weights/last.pt`` and ``weights/best.pt`` (best by F1 on the validation split's source
-    images), ``results.csv`` and ``args.yaml``.
-    """
-    overrides = {
-        **settings,
+STOPPER = ("best_fitness", "best_epoch", "possible_stop")
+"""What Ultralytics' early stopping remembers."""
+
+
+class _Finished(Exception):
+    """The state is that of the last epoch."""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _overrides(training: Training, recipe: Recipe) -> dict[str, Any]:
+    return {
+        **recipe.settings,
         "exist_ok": True,
         "plots": False,  # ours are drawn from results.csv
-        "model": str(start),
-        "data": str(dataset.root / "dataset.yaml"),
-        "project": str(run.parent.resolve()),
-        "name": run.name,
-        "epochs": epochs,
-        "imgsz": imgsz,
-        "batch": batch,
-        "device": device,
-        "seed": seed,
+        "model": str(training.run / START),
+        "data": str(training.dataset.root / "dataset.yaml"),
+        "project": training.run.resolve().parent.name,  # names for MLflow and Weights & Biases
+        "name": training.run.name,
+        "save_dir": str(training.run.resolve()),
+        "epochs": training.epochs,
+        "imgsz": training.imgsz,
+        "batch": training.state["batch"] if training.state else training.batch,
+        "device": training.device,
+        "seed": training.seed,
         "conf": CONFIDENCE,
         "iou": NMS_IOU,
         "max_det": MAX_DETECTIONS,
-        "amp": _precision(device),
+        "amp": _precision(training.device),
     }
+
+
+START = Path("weights", "start.pt")
+"""Within a run folder: the model before its first step."""
+
+
+def fit(training: Training) -> Outcome:
+    """Train into the run folder, from its state where there is one.
+
+    Writes ``weights/start.pt``, ``weights/state.pt``, ``weights/last.pt``, ``weights/best.pt``,
+    ``results.csv``, ``tensorboard/`` and ``args.yaml``, in the first process alone.
+
+    Returns
+    -------
+    Outcome
+        Complete in the first process.
+
+    Raises
+    ------
+    InputError
+        Recipe, data or weights cannot be used.
+    EngineError
+        torch or Ultralytics gave up.
+    """
+    recipe = read_recipe(training.recipe, training.settings)
+    if training.process.first and training.state is None:
+        model = start_model(training.model, training.start, training.dataset.labels, training.seed)
+        write_start(training.run / START, model)
     with foreseen("give a smaller --batch or --imgsz, or a smaller --model"):
-        trainer = MitosisTrainer(overrides, dataset=dataset, protocol=protocol, progress=progress)
-        started = time.perf_counter()
+        trainer = MitosisTrainer(training, recipe)
         trainer.train()
-        spent = time.perf_counter() - started
-    _drop_times(run / "results.csv")
-    outcome = trainer.outcome
-    outcome.batch = trainer.batch_size
-    outcome.images_per_s = outcome.epochs * len(dataset.images_of("train")) / spent
-    return outcome
-
-
-def _drop_times(results: Path) -> None:
-    """Take the column of seconds out: durations stand in ``run.json`` alone."""
-    rows = read_csv(results, ["epoch"])
-    columns = [name for name in rows[0] if name != "time"]
-    write_csv(results, columns, [[row[name] for name in columns] for row in rows])
+    trainer.outcome.peak_memory_mib = peak_memory_mib()
+    return trainer.outcome
 
 
 def _check_tiles(dataset: Dataset, split: str, read: set[str]) -> None:

@@ -1,0 +1,156 @@
+"""The training recipe: which settings, in one YAML, with the user's ``--set`` on top."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from converters.errors import InputError, OptionError
+from converters.files import read_text
+from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
+from mitoyolo.stain.augment import StainJitter
+
+from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg
+
+DEFAULT = "mitosis"
+RECIPES = (DEFAULT, "ultralytics")
+"""Recipes of ours, by name; any other is a YAML file of the user's."""
+
+SELECTIONS = ("f1", "map")
+
+OPTIONS = {"model", "data", "project", "name", "epochs", "imgsz", "batch", "device", "seed"}
+"""Ultralytics' keys that are options of ``mitoyolo train``."""
+
+FIXED = {
+    *("task", "mode", "save_dir", "exist_ok", "resume", "save", "plots", "amp", "pretrained"),
+    *("val", "split", "fraction", "classes", "single_cls"),  # which tiles and labels
+    *("conf", "iou", "max_det", "agnostic_nms", "augment", "nms"),  # which boxes
+    "time",  # another number of epochs each time
+    "cfg",  # a second recipe
+    *("distill_model", "quantize"),  # another module, which checkpoints and state do not know
+}
+"""Keys on which the run folder, the scores or later inference rely."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How to train.
+
+    Attributes
+    ----------
+    select : str
+        The best epoch: `f1` on whole validation images, or Ultralytics' `map`.
+    rot90 : bool
+        A random quarter turn of each training tile.
+    stain : float
+        Strength of the stain jitter, 0 for none.
+    stain_method : str
+        A key of :data:`mitoyolo.stain.augment.JITTERS`.
+    settings : dict
+        Ultralytics' own keys that differ from its defaults.
+    """
+
+    select: str = "map"
+    rot90: bool = False
+    stain: float = 0.0
+    stain_method: str = "reinhard"
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.select not in SELECTIONS:
+            raise OptionError(f"select={self.select!r}, expected one of {', '.join(SELECTIONS)}")
+        if not isinstance(self.rot90, bool):
+            raise OptionError(f"rot90={self.rot90!r}, expected true or false")
+        if isinstance(self.stain, bool) or not isinstance(self.stain, int | float):
+            raise OptionError(f"stain={self.stain!r}, expected a number")
+        if not isinstance(self.stain_method, str):
+            raise OptionError(f"stain_method={self.stain_method!r}, expected a name")
+        try:
+            self.jitter(seed=0)
+        except InputError as error:
+            raise OptionError(error.what, fix=error.fix) from None
+        if self.rot90 and self.settings.get("rect"):
+            raise OptionError(
+                "rect=true: turned tiles would not fit into their batch", fix="add rot90=false"
+            )
+
+    def jitter(self, seed: int) -> StainJitter:
+        """The stain augmentation of this recipe."""
+        return StainJitter(self.stain_method, strength=self.stain, seed=seed)
+
+
+OWN = ("select", "rot90", "stain", "stain_method")
+"""Keys of a recipe that are mitoyolo's, not Ultralytics'."""
+
+
+def read_recipe(name: str = DEFAULT, changes: dict[str, Any] | None = None) -> Recipe:
+    """A recipe with changes on top.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`RECIPES`, or a YAML file of such keys.
+    changes : dict, optional
+        Keys of ours or of Ultralytics with the user's values.
+
+    Raises
+    ------
+    InputError
+        No such recipe, a key that nobody has, one that is not the user's to set, or a value that
+        is not taken.
+    """
+    changes = changes or {}
+    for key, value in changes.items():
+        _check(key, value)
+    values = {**_load(name), **changes}
+    own = {key: values.pop(key) for key in OWN if key in values}
+    return Recipe(**own, settings=values)
+
+
+def _load(name: str) -> dict[str, Any]:
+    if name in RECIPES:
+        text = (files("mitoyolo.detectors") / "recipes" / f"{name}.yaml").read_text("utf-8")
+        return dict(yaml.safe_load(text))
+    path = Path(name)
+    if not path.is_file():
+        raise OptionError(
+            f"--recipe {name}: no such recipe (known: {', '.join(RECIPES)}) and no such file"
+        )
+    try:
+        values = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"not YAML ({' '.join(str(error).split())})", file=path) from None
+    if not isinstance(values, dict):
+        raise InputError("expected a mapping of settings", file=path)
+    for key, value in values.items():
+        _check(key, value, file=path)
+    return values
+
+
+def _check(key: Any, value: Any, *, file: Path | None = None) -> None:
+    """Refuse a key or value of a YAML file, or of ``--set`` where there is none."""
+    wrong = InputError if file else OptionError
+    place: dict[str, Any] = {"file": file, "where": f"{key}" if file else f"--set {key}"}
+    if key in OPTIONS:
+        raise wrong("this is an option", fix=f"give --{key}", **place)
+    if key in FIXED:
+        raise wrong("fixed, since runs, scores and weights rely on it", **place)
+    if key not in DEFAULT_CFG_DICT and key not in OWN:
+        near = get_close_matches(str(key), (*OWN, *DEFAULT_CFG_DICT))
+        hint = f" (perhaps {', '.join(near)})" if near else ""
+        raise wrong(f"neither mitoyolo nor Ultralytics has such a setting{hint}", **place)
+    if isinstance(value, float) and not isfinite(value):
+        raise wrong(f"{value}, expected a finite number", **place)
+    try:
+        if key in OWN:
+            Recipe(**{key: value}, settings={})
+        else:
+            check_cfg({key: value})
+    except (TypeError, ValueError) as error:
+        raise wrong(str(error).splitlines()[0], **place) from None
