@@ -307,7 +307,7 @@ def test_whatever_happens_the_run_ends_as_an_uninterrupted_one(cut: Cut, outer: 
         "process killed": (1, 1),
         "process failed": (1, 2),
         "killed and restarted": (0, 3),
-    }
+    }, [result.err for result in cut.ended.values()]
     assert_equal_runs(outer.run, cut.run)
 
 

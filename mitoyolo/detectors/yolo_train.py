@@ -84,6 +84,7 @@ class MitosisTrainer(DetectionTrainer):
             self.device = torch.device("cuda", int(training.device))
             torch.cuda.set_device(self.device)
         self.world_size = 1  # until the model is wrapped: Ultralytics would ask for GPUs
+        gathered(None)  # Ultralytics has by now removed results.csv, in every process
         self._log = (
             TrainingLog(training.run, state["rows"] if state else ())
             if self._process.first
