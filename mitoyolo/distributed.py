@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 from converters.errors import InputError, MitoyoloError, OptionError
@@ -24,6 +25,11 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 TIMEOUT = timedelta(hours=3)
 """For a process that is busy; one that died is noticed at once, since its connections close."""
 
+MEETING = timedelta(minutes=15)
+"""In which all processes must have been started."""
+
+_joined = count()
+
 
 class LostProcessError(MitoyoloError):
     """Another process of the training ended; why is for that one to say."""
@@ -36,9 +42,21 @@ def noticing_loss() -> Iterator[None]:
         yield
     except RuntimeError as error:
         said = str(error).lower()
-        if any(sign in said for sign in ("gloo", "nccl", "by peer", "store", "broken pipe")):
-            raise LostProcessError("another process of this training ended") from error
+        if _in_company() and any(sign in said for sign in _LOST):
+            raise LostProcessError(
+                "another process of this training ended; the same call with --resume goes on"
+            ) from error
         raise
+
+
+_LOST = ("closed by peer", "connection reset", "broken pipe", "remote process exited")
+"""What gloo and NCCL say then."""
+
+
+def _in_company() -> bool:
+    from torch import distributed
+
+    return distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,23 +181,33 @@ def joined(process: Process, *, gpu: bool) -> Iterator[None]:
         yield
         return
     os.environ.update(found[1])
+    if "SLURM_CPUS_PER_TASK" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", os.environ["SLURM_CPUS_PER_TASK"])
     import torch
     from torch import distributed
 
-    with noticing_loss():
-        store, rank, world = next(distributed.rendezvous("env://", timeout=TIMEOUT))
-        # restarted processes find the store of those before, addresses and all
-        store = distributed.PrefixStore(f"restart-{restarts()}", store)
+    try:
+        store, rank, world = next(distributed.rendezvous("env://", timeout=MEETING))
+        # a store may outlive the processes before a restart, or a training, addresses and all
+        store = distributed.PrefixStore(f"{restarts()}-{next(_joined)}", store)
         backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
         distributed.init_process_group(
             backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT
         )
+    except (RuntimeError, ValueError) as error:
+        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise MitoyoloError(
+            f"the {process.world} processes did not meet at {place} within "
+            f"{MEETING.seconds // 60} minutes ({type(error).__name__}); start all of them, and see "
+            "that machine 0 can be reached there"
+        ) from error
     try:
         yield
-        distributed.barrier()  # none leaves while another still needs the store
-    finally:
+        with noticing_loss():
+            distributed.barrier()  # none leaves while another still needs the store
         if gpu:
             torch.cuda.synchronize()
+    finally:
         distributed.destroy_process_group()
 
 

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,6 +59,7 @@ def open_job(
     index: str,
     overwrite: bool = False,
     resumable: bool = True,
+    free: Collection[str] = (),
 ) -> Iterator[Job]:
     """Hold ``out`` for one call of ``command``; write ``run.json`` before and after.
 
@@ -78,6 +79,9 @@ def open_job(
     resumable : bool
         Whether the same call continues an unfinished folder; else that is an error that names
         ``--resume``.
+    free : collection of str
+        Arguments that are noted and may differ: where things lie, say, if what they are is an
+        argument of its own.
 
     Raises
     ------
@@ -90,7 +94,7 @@ def open_job(
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        _claim(out, command, arguments, index, overwrite, resumable)
+        _claim(out, command, arguments, index, overwrite, resumable, free)
         job = Job(out, (out / index).exists(), {})
         if job.finished:
             yield job
@@ -124,6 +128,7 @@ def _claim(
     index: str,
     overwrite: bool,
     resumable: bool,
+    free: Collection[str],
 ) -> None:
     run_file = out / RUN_FILE
     if not run_file.exists():
@@ -140,7 +145,9 @@ def _claim(
         return
     owner = _owner(run_file)
     finished = (out / index).exists()
-    same = owner.get("command") == command and owner.get("arguments") == arguments
+    before = owner.get("arguments")
+    others = differing(before if isinstance(before, dict) else {}, arguments, free)
+    same = owner.get("command") == command and not others
     if same and (finished or resumable):
         _sweep(out)
         return
@@ -151,8 +158,11 @@ def _claim(
             fix="add --resume to go on with it, or --overwrite to start again",
         )
     state = "finished" if finished else "unfinished"
+    how = f"with another {', '.join(others)}"
+    if owner.get("command") != command:
+        how = f"and this is `{command}`"
     raise InputError(
-        f"holds {state} work of `{owner.get('command')}` {_difference(owner, command, arguments)}",
+        f"holds {state} work of `{owner.get('command')}` {how}",
         file=out,
         fix="give a new folder, or add --overwrite",
     )
@@ -168,17 +178,16 @@ def _owner(run_file: Path) -> dict[str, Any]:
     return owner
 
 
-def _difference(owner: dict[str, Any], command: str, arguments: dict[str, Any]) -> str:
-    if owner.get("command") != command:
-        return f"and this is `{command}`"
-    before = owner.get("arguments")
-    before = before if isinstance(before, dict) else {}
-    names = [
-        name
-        for name in sorted(before.keys() | arguments.keys())
-        if before.get(name) != arguments.get(name)
-    ]
-    return f"with another {', '.join(names)}"
+def differing(before: dict[str, Any], now: dict[str, Any], free: Collection[str] = ()) -> list[str]:
+    """Names of the arguments that differ; within a dict, of its keys."""
+    found = []
+    for name in sorted((before.keys() | now.keys()) - set(free)):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [f"{name}.{key}" for key in differing(old, new)]
+        elif old != new:
+            found.append(name)
+    return found
 
 
 def _sweep(out: Path) -> None:
@@ -266,3 +275,10 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def start_over(out: Path) -> None:
+    """Empty a folder that a job of ours has begun, before others are started to write it."""
+    if (out / RUN_FILE).exists():
+        with locked(out):
+            _empty(out)

@@ -9,12 +9,14 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from converters.errors import MitoyoloError
+from mitoyolo.distributed import MEETING
 from mitoyolo.stopping import Stopped
 
 LAUNCHED = "MITOYOLO_LAUNCHED"
@@ -75,11 +77,14 @@ def launch(module: str, arguments: list[str], how: Launch) -> None:
     KeyboardInterrupt
         Ctrl-C came, and the processes have ended.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed import DistError
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     several = how.nnodes > 1
+    logs = tempfile.TemporaryDirectory(prefix="mitoyolo-launch-")  # where failures are reported
     config = LaunchConfig(
         min_nodes=how.nnodes,
         max_nodes=how.nnodes,
@@ -87,9 +92,10 @@ def launch(module: str, arguments: list[str], how: Launch) -> None:
         run_id="mitoyolo",
         rdzv_backend="static" if several else "c10d",
         rdzv_endpoint=how.rendezvous or "localhost:0",
-        rdzv_configs={"rank": how.node_rank, "timeout": 900} if several else {},
+        rdzv_configs={"rank": how.node_rank, "timeout": MEETING.seconds} if several else {},
         max_restarts=how.restarts,
         monitor_interval=0.5,
+        logs_specs=DefaultLogsSpecs(log_dir=logs.name),
     )
     _silence()
     os.environ[LAUNCHED] = str(os.getpid())
@@ -97,10 +103,18 @@ def launch(module: str, arguments: list[str], how: Launch) -> None:
         elastic_launch(config, sys.executable)("-m", module, *arguments)
     except ChildFailedError as error:
         raise _why(error.failures) from None
+    except (RendezvousError, DistError, OSError) as error:
+        place = how.rendezvous or "this machine"
+        raise LaunchError(
+            f"the {how.nnodes} machines did not meet at {place} within {MEETING.seconds // 60} "
+            f"minutes, or the address is wrong ({type(error).__name__})",
+            1,
+        ) from error
     except SignalException as error:
         raise (Stopped if error.sigval.name == "SIGTERM" else KeyboardInterrupt) from None
     finally:
         del os.environ[LAUNCHED]
+        logs.cleanup()
 
 
 def _silence() -> None:

@@ -21,7 +21,7 @@ def stoppable() -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends what hangs
         raise Stopped
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,19 @@ from mitoyolo.distributed import (
     this_process,
 )
 from mitoyolo.evaluation.protocols import get_protocol
-from mitoyolo.jobs import open_job, versions
-from mitoyolo.launch import LAUNCHED, Launch, launch, share_cores
+from mitoyolo.jobs import differing, open_job, start_over, versions
+from mitoyolo.launch import LAUNCHED, launch, share_cores
 from mitoyolo.progress import bar, note, set_quiet
 from mitoyolo.report.training import draw_curves
 from mitoyolo.stopping import Stopped, stoppable
 from mitoyolo.tiles import DEFAULT_OVERLAP
+from mitoyolo.train_options import (
+    OF_MACHINE,
+    RUNNING,
+    TrainOptions,
+    check_alone,
+    launch_of,
+)
 
 if TYPE_CHECKING:
     from mitoyolo.detectors.training import Outcome
@@ -46,58 +53,6 @@ MODELS = {
 BEST = Path("weights", "best.pt")
 LAST = Path("weights", "last.pt")
 """Within a run folder."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
-    """The options of ``mitoyolo train``.
-
-    Attributes
-    ----------
-    model : str
-        One of :data:`MODELS`.
-    weights : str or None
-        A file, a name, `none`, or None for the model's pretrained weights.
-    epochs, imgsz, batch, seed : int
-        ``imgsz`` None: the tiles' own longest side. ``batch`` of all processes together.
-    recipe : str
-        `mitosis`, `ultralytics`, or a YAML file (:mod:`mitoyolo.detectors.recipe`).
-    settings : dict
-        Keys of the recipe, from ``--set key=value``.
-    device : str or None
-        `cpu`, a GPU's number or several with commas; None: what the machine has.
-    ddp : bool
-        Train in several processes; where the environment says that this is one of them, it joins
-        the others, else they are started.
-    nproc : int or None
-        Processes on this machine; None: one a GPU.
-    nnodes, node_rank, rdzv, restarts
-        As :class:`mitoyolo.launch.Launch` takes them.
-    """
-
-    model: str
-    weights: str | None = None
-    epochs: int = 50
-    imgsz: int | None = None
-    batch: int = 16
-    seed: int = 0
-    recipe: str = "mitosis"
-    settings: dict[str, Any] = field(default_factory=dict)
-    device: str | None = None
-    ddp: bool = False
-    nproc: int | None = None
-    nnodes: int = 1
-    node_rank: int = 0
-    rdzv: str | None = None
-    restarts: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain types."""
-        return asdict(self)
-
-
-RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
-"""Options that say where a training runs, not what it computes: a resumed one may change them."""
 
 
 def train(
@@ -138,6 +93,8 @@ def train(
     LaunchError
         One of several processes failed.
     """
+    if resume and overwrite:
+        raise OptionError("--resume and --overwrite exclude each other")
     process = this_process()
     if not process.first:
         set_quiet(True)
@@ -145,6 +102,8 @@ def train(
         with stoppable():
             if options.ddp and not launched_already():
                 return _launch(data, run, options, resume=resume, overwrite=overwrite)
+            if not options.ddp and not launched_already():
+                check_alone(options)
             return _train(
                 data,
                 run,
@@ -154,18 +113,25 @@ def train(
                 overwrite=overwrite and not restarts(),
             )
     except Stopped:
-        if process.first and LAUNCHED not in os.environ:
-            note(f"{_how_far(run, options)}; the same call with --resume goes on")
+        if process.first and LAUNCHED not in os.environ and options.node_rank == 0:
+            note(f"{_how_far(run, options.epochs)}; the same call with --resume{_instead(overwrite)} goes on")
         return None
 
 
-def _how_far(run: Path, options: TrainOptions) -> str:
+def _instead(overwrite: bool) -> str:
+    return " instead of --overwrite" if overwrite else ""
+
+
+def _how_far(run: Path, epochs: int) -> str:
     from mitoyolo.detectors.state import read_state
 
-    state = read_state(run)
+    try:
+        state = read_state(run)
+    except InputError:
+        return "stopped"
     if state is None:
         return "stopped before the first epoch was finished"
-    return f"stopped; epoch {state['epoch']} of {options.epochs} is finished and kept"
+    return f"stopped; epoch {state['epoch']} of {epochs} is finished and kept"
 
 
 def _launch(
@@ -177,36 +143,10 @@ def _launch(
     how = launch_of(options)
     share_cores(how.nproc)
     _prepare(data, run, options, how.nproc * how.nnodes)
-    launch("mitoyolo.worker", [encode(data, run, options, resume, overwrite)], how)
+    if overwrite and how.node_rank == 0:
+        start_over(run)
+    launch("mitoyolo.worker", [encode(data, run, options, resume)], how)
     return run / BEST if how.node_rank == 0 else None
-
-
-def launch_of(options: TrainOptions) -> Launch:
-    """Which processes the options ask for.
-
-    Raises
-    ------
-    OptionError
-        They contradict each other or the machine.
-    """
-    devices = devices_for(options.device, several=True)
-    on_gpus = devices != ("cpu",)
-    nproc = options.nproc or (len(devices) if on_gpus else 0)
-    if not nproc:
-        raise OptionError("--ddp on CPUs: how many processes?", fix="give --nproc N")
-    if on_gpus and nproc > len(devices):
-        raise OptionError(f"--nproc {nproc}: more than the GPUs ({', '.join(devices)})")
-    if options.nnodes > 1 and not re.fullmatch(r".+:\d+", options.rdzv or ""):
-        raise OptionError(f"--nnodes {options.nnodes}", fix="give --rdzv HOST:PORT of node 0")
-    if options.node_rank >= options.nnodes:
-        raise OptionError(f"--node-rank {options.node_rank}: --nnodes is {options.nnodes}")
-    return Launch(
-        nproc=nproc,
-        nnodes=options.nnodes,
-        node_rank=options.node_rank,
-        rendezvous=options.rdzv,
-        restarts=options.restarts,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +172,16 @@ def _prepare(data: Path, run: Path, options: TrainOptions, world: int) -> _Plan:
     weights = find_weights(options.weights, options.model)
     from mitoyolo.detectors.recipe import read_recipe  # Ultralytics, only when it is used
 
-    recipe = read_recipe(options.recipe, options.settings)
+    recipe = asdict(read_recipe(options.recipe, options.settings))
+    settings = {**recipe.pop("settings"), **recipe}
     imgsz = options.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
     imgsz = -(-imgsz // 32) * 32
     arguments = {
         **{name: value for name, value in asdict(options).items() if name not in RUNNING},
-        "settings": asdict(recipe),
+        "settings": {key: value for key, value in settings.items() if key not in OF_MACHINE},
         "imgsz": imgsz,
         "weights": str(weights.resolve()) if weights else "none",
+        "weights_hash": sha256(weights.read_bytes()).hexdigest()[:16] if weights else None,
         "data": str(dataset.root.resolve()),
         "dataset_hash": dataset.hash(),
     }
@@ -257,10 +199,14 @@ def _train(
 ) -> Path | None:
     """Train in this process, together with the others where there are any."""
     devices = devices_for(options.device, several=process.world > 1)
+    if devices != ("cpu",) and process.local_world > len(devices):
+        raise OptionError(
+            f"{process.local_world} processes on this machine, but --device {','.join(devices)}",
+            fix="start one process a GPU",
+        )
     with joined(process, gpu=devices != ("cpu",)):
         plan = _prepare(data, run, options, process.world)
-        if shared(plan.dataset.hash()) != plan.dataset.hash():
-            raise InputError("another dataset than that of process 0", file=plan.dataset.root)
+        _check_alike(plan, run, process)
         if not process.first:
             if not shared(False):
                 _fit(plan, run, options, process, devices)
@@ -272,6 +218,7 @@ def _train(
             index=INDEX,
             overwrite=overwrite,
             resumable=resume,
+            free=MOVABLE,
         ) as job:
             if shared(job.finished):
                 note(f"{run} is finished already; nothing to do")
@@ -283,7 +230,7 @@ def _train(
                 device=",".join(devices),
                 processes=process.world,
                 git=_git_revision(),
-                dataset_hash=plan.dataset.hash(),
+                dataset_hash=plan.arguments["dataset_hash"],
                 batch=outcome.batch,
                 begun_at_epochs=outcome.sessions,
                 images_per_s=outcome.epochs
@@ -296,6 +243,21 @@ def _train(
     return run / BEST
 
 
+MOVABLE = ("data", "weights")
+"""Arguments whose hashes are compared instead: both may lie elsewhere the next time."""
+
+
+def _check_alike(plan: _Plan, run: Path, process: Process) -> None:
+    """Refuse processes that were not started by the same call; they would wait for each other."""
+    own = {**plan.arguments, "run folder": str(run.resolve())}
+    others = differing(shared(own), own, MOVABLE)
+    if others:
+        raise InputError(
+            f"process {process.rank} was called with another {', '.join(others)} than process 0",
+            fix="start all processes by the same call",
+        )
+
+
 def _fit(
     plan: _Plan, run: Path, options: TrainOptions, process: Process, devices: tuple[str, ...]
 ) -> Outcome:
@@ -303,6 +265,14 @@ def _fit(
     from mitoyolo.detectors.training import Training
 
     state = shared(read_state(run) if process.first else None)
+    if state and state["batch"] % process.world:
+        raise InputError(
+            f"the run goes on with batches of {state['batch']}, which {process.world} processes "
+            "cannot share evenly",
+            file=run,
+            fix="resume it in fewer processes",
+        )
+    _warn(plan.dataset)
     begun = f"{state['epoch']} of them done, " if state else ""
     tiles = len(plan.dataset.images_of("train"))
     note(
@@ -391,16 +361,20 @@ def _bare(card: Card) -> Card:
     return replace(card, threshold=None, threshold_from="none chosen")
 
 
+def _warn(dataset: Dataset) -> None:
+    """Say where data choose nothing."""
+    if not dataset.mitoses("val"):
+        note("warning: no mitosis in the val split, so no epoch is better than another")
+
+
 def _check(dataset: Dataset) -> None:
-    """Refuse data that would train nothing; say so where it chooses nothing."""
+    """Refuse data that would train nothing."""
     for split in ("train", "val"):
         dataset.of_split(split)  # neither may be empty
     if not dataset.mitoses("train"):
         raise InputError(
             "no mitosis in the train split", file=dataset.root, fix="convert with another split"
         )
-    if not dataset.mitoses("val"):
-        note("warning: no mitosis in the val split, so no epoch is better than another")
     for tile in dataset.tiles:
         dataset.image_path(tile)
 

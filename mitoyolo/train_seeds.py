@@ -13,7 +13,8 @@ from converters.files import read_json, write_json
 from mitoyolo.distributed import this_process
 from mitoyolo.jobs import open_job
 from mitoyolo.progress import note
-from mitoyolo.train import INDEX, RUNNING, TrainOptions, train
+from mitoyolo.train import INDEX, train
+from mitoyolo.train_options import RUNNING, TrainOptions
 
 SCORES = ("val_f1", "val_ap", "threshold", "best_epoch")
 """Keys of a run's ``summary.json`` that are averaged."""
@@ -73,6 +74,7 @@ def train_seeds(
         index=INDEX,
         overwrite=overwrite,
         resumable=resume,
+        free=("data",),  # each run compares its hash
     ) as job:
         for i, seed in enumerate(seeds):
             note(f"seed {seed}, {i + 1} of {len(seeds)}")

@@ -23,7 +23,7 @@ GRACE = 5.0
 """Seconds in which the launcher finds the process that failed before those that then lost it."""
 
 
-def encode(data: Path, run: Path, options: TrainOptions, resume: bool, overwrite: bool) -> str:
+def encode(data: Path, run: Path, options: TrainOptions, resume: bool) -> str:
     """A call of ``train`` as text."""
     return json.dumps(
         {
@@ -31,7 +31,6 @@ def encode(data: Path, run: Path, options: TrainOptions, resume: bool, overwrite
             "run": str(run),
             "options": asdict(options),
             "resume": resume,
-            "overwrite": overwrite,
             "quiet": is_quiet(),
         }
     )
@@ -48,7 +47,6 @@ def main(text: str) -> int:
             Path(call["run"]),
             TrainOptions(**call["options"]),
             resume=call["resume"],
-            overwrite=call["overwrite"],
         )
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -24,7 +24,7 @@ EPOCHS, BEST, LAST = 6, 2, 4
 SCORES = "0.5,0.6,0.5,0.5,0.5,0.5"
 OPTIONS = TrainOptions(
     model="yolov5n", weights="none", epochs=EPOCHS, batch=4, imgsz=64, device="cpu",
-    settings={"nbs": 4, "patience": 2},
+    settings={"nbs": 12, "warmup_epochs": 0, "patience": 2},
 )  # fmt: skip
 
 
@@ -79,7 +79,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     call = (
         *("-m", "driver", "train", "--data", found.data, "--model", "yolov5n", "--epochs", EPOCHS),
         *("--weights", "none", "--batch", 4, "--imgsz", 64, "--device", "cpu"),
-        *("--set", "nbs=4", "--set", "patience=2", "--project", root, "--name"),
+        *("--set", "nbs=12", "--set", "warmup_epochs=0", "--set", "patience=2"),
+        *("--project", root, "--name"),
     )
     env = {"SCORES": SCORES, "OMP_NUM_THREADS": "1"}
 
@@ -97,7 +98,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         train(found.data, found.cut, OPTIONS)
     found.refused = str(caught.value)
     stage("term in writing the state", "state 2 0 term", "--resume")
-    stage("kill before the checkpoints", "checkpoints 3 0 kill", "--resume")
+    stage("kill before the checkpoints", "checkpoints 2 0 kill", "--resume")
     shutil.copytree(found.cut, root / "between")
     stage("kill at the end", "end 4 0 kill", "--resume")
     stage("end", "", "--resume")
@@ -122,13 +123,13 @@ def test_each_interruption_came_when_it_was_meant_to(runs: Runs) -> None:
         "term before an epoch": (0, 0),
         "kill in an epoch": (-signal.SIGKILL, 1),
         "term in writing the state": (0, 1),
-        "kill before the checkpoints": (-signal.SIGKILL, 3),
+        "kill before the checkpoints": (-signal.SIGKILL, 2),
         "kill at the end": (-signal.SIGKILL, 4),
         "end": (0, 4),
     }
     between = runs.cut.with_name("between") / "weights"
     last = torch.load(between / "last.pt", map_location="cpu", weights_only=False)
-    assert last["epoch"] + 1 == 2  # of a state of epoch 3
+    assert last["epoch"] + 1 == 1  # of a state of epoch 2, the best
 
 
 def test_without_resume_an_unfinished_run_is_an_error_that_names_it(runs: Runs) -> None:

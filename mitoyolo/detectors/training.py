@@ -87,7 +87,7 @@ class Score:
 
     @property
     def fitness(self) -> float:
-        """F1, with AP to tell apart epochs of equal F1."""
+        """F1, with AP to tell apart epochs of equal F1; Ultralytics keeps five decimals."""
         return (self.f1 or 0.0) + 1e-3 * (self.ap or 0.0)
 
 

@@ -37,7 +37,7 @@ os.environ["YOLO_AUTOINSTALL"] = "False"
 os.environ["YOLO_VERBOSE"] = "False"  # errors alone, from the first import on
 os.environ["YOLO_CONFIG_DIR"] = str(_private_config())
 # Ultralytics would set 1 and leave the other cores idle on a CPU.
-os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 import ultralytics.data.dataset  # noqa: E402
 import ultralytics.utils.callbacks  # noqa: E402

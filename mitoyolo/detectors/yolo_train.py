@@ -23,7 +23,7 @@ from converters.files import PART, write_with
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import CARD_KEY, Card
-from mitoyolo.detectors.failures import foreseen
+from mitoyolo.detectors.failures import EngineError, foreseen
 from mitoyolo.detectors.recipe import Recipe, read_recipe
 from mitoyolo.detectors.state import (
     State,
@@ -42,7 +42,7 @@ from mitoyolo.detectors.training import (
 from mitoyolo.detectors.yolo import CONFIDENCE, MAX_DETECTIONS, NMS_IOU, start_model, write_start
 from mitoyolo.detectors.yolo_data import TrainingTiles, training_loader
 from mitoyolo.detectors.yolo_validator import MitosisValidator
-from mitoyolo.distributed import gathered
+from mitoyolo.distributed import gathered, shared
 from mitoyolo.inference.merge import Detections
 from mitoyolo.training_log import TrainingLog
 
@@ -66,6 +66,7 @@ class MitosisTrainer(DetectionTrainer):
     metrics: Any
     tloss: Any
     fitness: Any
+    loss: Any
     best_fitness: Any
 
     def __init__(self, training: Training, recipe: Recipe) -> None:
@@ -77,14 +78,16 @@ class MitosisTrainer(DetectionTrainer):
         self._batch, self._step_tiles = -1, 0
         self._last_step = state["last_step"] if state else -1
         self._pending: dict[str, torch.Tensor] = state["pending"] if state else {}
+        threads = torch.get_num_threads()
         super().__init__(overrides=_overrides(training, recipe))
         if self.device.type == "cpu":  # Ultralytics leaves a core idle, and all above eight
-            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+            torch.set_num_threads(threads)
         elif self._process.world > 1:
             self.device = torch.device("cuda", int(training.device))
             torch.cuda.set_device(self.device)
         self.world_size = 1  # until the model is wrapped: Ultralytics would ask for GPUs
-        gathered(None)  # Ultralytics has by now removed results.csv, in every process
+        weights = training.run.resolve() / "weights"
+        self.wdir, self.last, self.best = weights, weights / "last.pt", weights / "best.pt"
         self._log = (
             TrainingLog(training.run, state["rows"] if state else ())
             if self._process.first
@@ -179,6 +182,7 @@ class MitosisTrainer(DetectionTrainer):
 
     def _before_epoch(self) -> None:
         self._batch = self.epoch * len(self.train_loader) - 1
+        self._last_step = min(self._last_step, self._batch)  # where an epoch is done again
         if self._pending:
             for name, parameter in unwrap_model(self.model).named_parameters():
                 if name in self._pending:
@@ -311,8 +315,32 @@ class MitosisTrainer(DetectionTrainer):
         if self._process.first:  # a kill may have come between state and checkpoints
             self.epoch, self.metrics = state["epoch"] - 1, dict(state["metrics"])
             self._write_checkpoints()
+        for name in ("model", "ema", "optimizer", "pending"):
+            state.pop(name)  # as large as the model, and used up
         if state["stop"]:
             raise _Finished
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Do an epoch whose loss is not finite again from `last.pt`, or end where there is none.
+
+        Raises
+        ------
+        EngineError
+            In the first epoch of the run: nothing better is there to go on from.
+        """
+        if self._training.state is not None or epoch > self.start_epoch:
+            begun, self.start_epoch = self.start_epoch, -1  # Ultralytics gives up in that one
+            try:
+                return bool(super()._handle_nan_recovery(epoch))
+            finally:
+                self.start_epoch = begun
+        finite = bool(torch.isfinite(self.loss)) and bool(np.isfinite(self.fitness or 0))
+        if not shared(finite):
+            raise EngineError(
+                "the loss is not finite in the first epoch; give a lower learning rate "
+                "(--set optimizer=SGD --set lr0=0.001, say)"
+            )
+        return False
 
     def _write_checkpoints(self) -> bool:
         """Let Ultralytics write beside the checkpoints, then rename: a kill loses none."""
@@ -365,7 +393,8 @@ def _overrides(training: Training, recipe: Recipe) -> dict[str, Any]:
         "data": str(training.dataset.root / "dataset.yaml"),
         "project": training.run.resolve().parent.name,  # names for MLflow and Weights & Biases
         "name": training.run.name,
-        "save_dir": str(training.run.resolve()),
+        # Ultralytics deletes results.csv there in every process
+        "save_dir": str(training.run.resolve() if training.process.first else _nowhere()),
         "epochs": training.epochs,
         "imgsz": training.imgsz,
         "batch": training.state["batch"] if training.state else training.batch,
@@ -376,6 +405,11 @@ def _overrides(training: Training, recipe: Recipe) -> dict[str, Any]:
         "max_det": MAX_DETECTIONS,
         "amp": _precision(training.device),
     }
+
+
+def _nowhere() -> Path:
+    """A folder for what processes other than the first would write; nothing is."""
+    return Path(tempfile.gettempdir()) / f"mitoyolo-process-{os.getpid()}"
 
 
 START = Path("weights", "start.pt")

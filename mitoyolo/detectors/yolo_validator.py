@@ -10,7 +10,7 @@ import numpy as np
 
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.training import Clock, Score
-from mitoyolo.distributed import gathered
+from mitoyolo.distributed import gathered, shared
 from mitoyolo.inference.merge import Detections
 
 from ultralytics.models.yolo.detect import DetectionValidator
@@ -58,6 +58,10 @@ class MitosisValidator(DetectionValidator):
         super().gather_stats()
         with self._clock.timed("scoring"):
             shares = gathered(self._of_tile)
+            batches = shared(gathered(len(self.dataloader)))
+        # Ultralytics divides the processes' mean by the batches of the first one alone
+        for total in self.loss.values():
+            total *= len(batches) * batches[0] / sum(batches)
         self._of_tile = {tile: rows for share in shares for tile, rows in share.items()}
 
     def get_stats(self) -> dict[str, Any]:
