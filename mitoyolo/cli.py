@@ -832,13 +832,16 @@ def _settings(pairs: list[str]) -> dict[str, object]:
     """`key=value` pairs, the value read as YAML."""
     import yaml
 
-    settings = {}
+    settings: dict[str, object] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not (key and separator):
             raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--set")
+        key = key.strip()
+        if key in settings:
+            raise typer.BadParameter(f"{key} is given twice", param_hint="--set")
         try:
-            settings[key.strip()] = yaml.safe_load(value)
+            settings[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise typer.BadParameter(f"{value!r} is not a value", param_hint="--set") from None
     return settings

@@ -21,7 +21,7 @@ def findings() -> list[tuple[str, str]]:
     found += [("weights folder", str(folder.absolute())) for folder in weight_folders()]
     for extra, modules in _EXTRAS.items():
         lacking = [name for name in modules if find_spec(name) is None]
-        state = f"missing {', '.join(lacking)}: pip install 'mitoyolo[{extra}]'"
+        state = f"missing {', '.join(lacking)}: pip install '.[{extra}]' in mitoyolo's folder"
         found.append((f"extra {extra}", state if lacking else "installed"))
     found.append(("missing", ", ".join(_missing()) or "nothing"))
     return found

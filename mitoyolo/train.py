@@ -114,7 +114,9 @@ def train(
             )
     except Stopped:
         if process.first and LAUNCHED not in os.environ and options.node_rank == 0:
-            note(f"{_how_far(run, options.epochs)}; the same call with --resume{_instead(overwrite)} goes on")
+            note(
+                f"{_how_far(run, options.epochs)}; the same call with --resume{_instead(overwrite)} goes on"
+            )
         return None
 
 

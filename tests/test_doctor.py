@@ -29,7 +29,7 @@ def test_versions_devices_and_weights_are_printed(
 def test_an_absent_extra_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "onnx" else object())
     found = dict(doctor.findings())
-    assert found["extra deploy"] == "missing onnx: pip install 'mitoyolo[deploy]'"
+    assert found["extra deploy"] == "missing onnx: pip install '.[deploy]' in mitoyolo's folder"
     assert found["extra staintools"] == "installed"
 
 

@@ -126,12 +126,19 @@ def test_an_export_that_fails_leaves_no_model(
 def test_what_cannot_be_made_is_said_before_any_work(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     result = cli("export", "--weights", "none.pt", "--format", "engine")
-    assert result.code == 1 and "tensorrt" in result.error
+    assert result.code == 1 and "made on the GPU" in result.error
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setitem(sys.modules, "tensorrt", None)
+        result = cli("export", "--weights", "none.pt", "--format", "engine")
+    assert result.code == 1 and "tensorrt: pip install '.[deploy]' tensorrt in" in result.error
     monkeypatch.setitem(sys.modules, "onnxslim", None)
     result = cli("export", "--weights", "none.pt", "--format", "onnx")
     assert result.code == 1
-    assert result.error == "mitoyolo: onnx needs onnxslim: pip install 'mitoyolo[deploy]'"
+    hint = "pip install '.[deploy]' in mitoyolo's folder"
+    assert result.error == f"mitoyolo: onnx needs onnxslim: {hint}"
     assert (
         "no such weights file" in cli("export", "--weights", "n.pt", "--format", "openvino").error
     )
@@ -146,8 +153,10 @@ def test_an_engine_is_made_on_its_gpu(cli: Cli, monkeypatch: pytest.MonkeyPatch)
 
 def test_an_exported_model_is_not_exported_again(weights: Path, tmp_path: Path) -> None:
     folder = export(weights, "torchscript", out=tmp_path / "t")
-    with pytest.raises(InputError, match="a TorchScript archive, expected a checkpoint"):
-        export(folder / "best.torchscript", "onnx")
+    for given in (folder, folder / "best.torchscript"):
+        for trust in (False, True):
+            with pytest.raises(InputError, match=r"exported.*; give the \.pt it was exported from"):
+                export(given, "onnx", trust=trust)
     assert module.BATCH == 16
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,16 @@ from test_train import sources
 
 from converters.errors import OptionError
 from mitoyolo import train as module
-from mitoyolo.launch import LAUNCHED, LOST, Launch, _why, die_with_launcher, share_cores
+from mitoyolo.launch import (
+    LAUNCHED,
+    LOST,
+    Launch,
+    LaunchError,
+    _why,
+    die_with_launcher,
+    launch,
+    share_cores,
+)
 from mitoyolo.stopping import Stopped
 from mitoyolo.train import TrainOptions, launch_of, train
 
@@ -307,3 +317,11 @@ def test_torchrun_s_own_stop_is_ours(data: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(module, "launch", stop)
     assert train(data, data.parent / "never", OPTIONS) is None
+
+
+def test_machines_that_do_not_meet_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mitoyolo.launch.MEETING", timedelta(seconds=3))
+    how = Launch(nproc=1, nnodes=2, node_rank=1, rendezvous="localhost:1")
+    with pytest.raises(LaunchError, match="2 machines did not meet at localhost:1 ") as told:
+        launch("mitoyolo.worker", [], how)
+    assert "\n" not in str(told.value)

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import socket
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from mitoyolo.dataset import Dataset, open_dataset, write_augmented
 from mitoyolo.detectors import yolo_train
 from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.failures import EngineError
+from mitoyolo.distributed import Process
 from mitoyolo.inference.apply import detect_tiles
 from mitoyolo.inference.merge import Detections
 from mitoyolo.train import TrainOptions, train
@@ -339,3 +341,103 @@ def test_augmented_copies_train_and_are_not_scored(tmp_path: Path) -> None:
     assert "s1_0_0_fliph" in read[0]
     assert not any("fliph" in name for names in read[1:] for name in names)
     assert json.loads((folder / "run.json").read_text())["images_per_s"] > 0
+
+
+# --- calls that contradict themselves, and what may differ at a resume --------------------------
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--nproc", 2],
+        ["--nnodes", 2],
+        ["--node-rank", 1],
+        ["--rdzv", "localhost:29400"],
+        ["--restarts", 3],
+    ],
+)
+def test_what_is_said_of_several_processes_needs_ddp(
+    cli: Cli, run: Run, tmp_path: Path, given: list[object]
+) -> None:
+    result = cli(
+        *("train", "--data", run.data, "--model", "yolov5n", "--weights", "none"),
+        *("--project", tmp_path, *given),
+    )
+    assert result.code == 2
+    assert f"{given[0]} {given[1]}: for several processes; add --ddp" in result.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_resume_and_overwrite_exclude_each_other(run: Run) -> None:
+    with pytest.raises(OptionError, match="--resume and --overwrite exclude each other"):
+        train(run.data, run.folder, OPTIONS, resume=True, overwrite=True)
+    assert (run.folder / "summary.json").exists()
+
+
+def test_data_may_have_been_moved_and_the_machine_be_another(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.data, tmp_path / "moved")
+    other = replace(OPTIONS, settings={"workers": 2, "cache": "ram"}, device="cpu")
+    assert train(tmp_path / "moved", run.folder, other, resume=True) == run.best
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_a_setting_that_differs_is_named(run: Run) -> None:
+    other = replace(OPTIONS, settings={"lr0": 0.02})
+    with pytest.raises(InputError, match=r"with another settings\.lr0; "):
+        train(run.data, run.folder, other, resume=True)
+
+
+def test_processes_of_different_calls_are_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = module._prepare(run.data, run.folder, OPTIONS, 1)
+    first = {**plan.arguments, "epochs": 7, "data": "elsewhere", "run folder": "another"}
+    monkeypatch.setattr(module, "shared", lambda value: first)
+    with pytest.raises(InputError, match="process 1 was called with another epochs, run folder"):
+        module._check_alike(plan, run.folder, Process(rank=1, world=2))
+
+
+# --- losses that are not finite -----------------------------------------------------------------
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Let the loss of an epoch be NaN, once."""
+    validate = yolo_train.MitosisTrainer.validate
+    spoilt: list[int] = []
+
+    def spoiling(self: Any) -> Any:
+        found = validate(self)
+        if self.epoch == epoch and not spoilt:
+            spoilt.append(epoch)
+            self.loss = torch.tensor(float("nan"))
+        return found
+
+    monkeypatch.setattr(yolo_train.MitosisTrainer, "validate", spoiling)
+
+
+def test_an_epoch_done_again_takes_all_its_steps(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, epoch=1)
+    steps: Counter[int] = Counter()
+    step = yolo_train.DetectionTrainer.optimizer_step
+
+    def counted(self: Any) -> None:
+        steps[self.epoch] += 1
+        step(self)
+
+    monkeypatch.setattr(yolo_train.DetectionTrainer, "optimizer_step", counted)
+    settings = {"nbs": 4, "warmup_epochs": 0}  # each of the two batches is a step
+    train(run.data, tmp_path / "run", replace(OPTIONS, epochs=3, settings=settings))
+    assert steps == {0: 2, 1: 4, 2: 2}
+
+
+def test_a_first_epoch_without_a_finite_loss_is_an_error(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, epoch=0)
+    with pytest.raises(EngineError, match="not finite in the first epoch; give a lower"):
+        train(run.data, tmp_path / "run", OPTIONS)
+    assert not (tmp_path / "run" / "weights" / "state.pt").exists()

@@ -19,6 +19,7 @@ import torch
 
 from converters.errors import InputError
 from mitoyolo.detectors.card import CARD_KEY
+from mitoyolo.detectors.weights import check_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     InputError
-        The file is missing, is no checkpoint, is cut off, or holds no tensors.
+        The file is missing, is no checkpoint, is cut off, holds no tensors, or is the state of a
+        training.
     """
-    if not path.is_file():
-        raise InputError("no such weights file", file=path)
+    check_checkpoint(path)
     _refuse_program(path)
     try:
         content = torch.load(
@@ -119,6 +120,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
             fix="copy or train it again",
         ) from None
     outer = content if isinstance(content, dict) else {}
+    if outer.keys() >= {"version", "stop", "optimizer"}:
+        raise InputError(
+            "the state of a training, for --resume alone", file=path, fix="give its run's best.pt"
+        )
     model = outer.get("ema") or outer.get("model") or content
     tensors = {name: value.float() for name, value in _state(model).items()}
     if not tensors:
@@ -144,7 +149,7 @@ def _refuse_program(path: Path) -> None:
         raise InputError(
             "a TorchScript archive, expected a checkpoint",
             file=path,
-            fix="give the .pt it was exported from, or name it .torchscript",
+            fix="give the .pt it was exported from",
         )
 
 

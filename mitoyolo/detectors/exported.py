@@ -56,7 +56,7 @@ class Format:
     makes: tuple[str, ...]
     runs: tuple[str, ...]
     open: Callable[[Path, str], Forward]
-    install: str = "'mitoyolo[deploy]'"
+    install: str = "'.[deploy]'"
     is_code: bool = False
     on: str = "any"
 
@@ -135,7 +135,7 @@ FORMATS = {
         makes=("onnx", "onnxslim", "onnxruntime", "tensorrt"),
         runs=("tensorrt",),
         open=_open_engine,
-        install="'mitoyolo[deploy]' tensorrt",
+        install="'.[deploy]' tensorrt",
         is_code=True,
         on="gpu",
     ),
@@ -154,7 +154,8 @@ def require(name: str, modules: Sequence[str]) -> None:
     lacking = [module for module in modules if find_spec(module) is None]
     if lacking:
         raise MissingPackageError(
-            f"{name} needs {', '.join(lacking)}: pip install {FORMATS[name].install}"
+            f"{name} needs {', '.join(lacking)}: pip install {FORMATS[name].install} "
+            "in mitoyolo's folder"
         )
 
 
@@ -163,12 +164,11 @@ def check_maker(name: str) -> None:
 
     Raises
     ------
-    MissingPackageError
-        A module is missing.
     InputError
         The format is for the GPU that it is made on, and there is none.
+    MissingPackageError
+        A module is missing.
     """
-    require(name, FORMATS[name].makes)
     if FORMATS[name].on == "gpu":
         import torch
 
@@ -177,6 +177,7 @@ def check_maker(name: str) -> None:
                 f"--format {name} is made on the GPU that will run it, and there is none here",
                 fix="export on that machine, or give another --format",
             )
+    require(name, FORMATS[name].makes)
 
 
 # --- a model opened ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -36,6 +37,41 @@ FIXED = {
     *("distill_model", "quantize"),  # another module, which checkpoints and state do not know
 }
 """Keys on which the run folder, the scores or later inference rely."""
+
+OPTIMIZERS = ("SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp", "auto")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_layers(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_count(part) or isinstance(part, str) for part in value)
+    return value is None or _is_count(value)
+
+
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "cache": (
+        lambda value: isinstance(value, bool) or value == "ram",
+        "true, false or ram (disk leaves files in the data's folder and trusts old ones); "
+        "give cache=ram",
+    ),
+    "workers": (_is_count, "0 or more"),
+    "close_mosaic": (_is_count, "0 or more"),
+    "optimizer": (
+        lambda value: value.lower() in map(str.lower, OPTIMIZERS),
+        f"one of {', '.join(OPTIMIZERS)}",
+    ),
+    "freeze": (_is_layers, "a number of layers or a list of them"),
+    "compile": (
+        lambda value: isinstance(value, bool) or value in COMPILE_MODES,
+        f"true, false or one of {', '.join(COMPILE_MODES)}",
+    ),
+}
+"""Keys of which Ultralytics takes any value of the type, to fail or to ignore it later -> which
+values are sound, and these in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +141,15 @@ def read_recipe(name: str = DEFAULT, changes: dict[str, Any] | None = None) -> R
         No such recipe, a key that nobody has, one that is not the user's to set, or a value that
         is not taken.
     """
-    changes = changes or {}
-    for key, value in changes.items():
-        _check(key, value)
+    changes = {key: _checked(key, value) for key, value in (changes or {}).items()}
     values = {**_load(name), **changes}
     own = {key: values.pop(key) for key in OWN if key in values}
-    return Recipe(**own, settings=values)
+    try:
+        return Recipe(**own, settings=values)
+    except OptionError as error:  # two keys that exclude each other
+        if changes.keys() & {"rect", "rot90"}:
+            raise
+        raise InputError(error.what, file=name, fix=error.fix) from None
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -122,19 +161,22 @@ def _load(name: str) -> dict[str, Any]:
         raise OptionError(
             f"--recipe {name}: no such recipe (known: {', '.join(RECIPES)}) and no such file"
         )
+    text = read_text(path)
     try:
-        values = yaml.safe_load(read_text(path))
+        values, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise InputError(f"not YAML ({' '.join(str(error).split())})", file=path) from None
     if not isinstance(values, dict):
         raise InputError("expected a mapping of settings", file=path)
-    for key, value in values.items():
-        _check(key, value, file=path)
-    return values
+    keys = [key.value for key, _ in root.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError("given twice", file=path, where=key, fix="keep one of them")
+    return {key: _checked(key, value, file=path) for key, value in values.items()}
 
 
-def _check(key: Any, value: Any, *, file: Path | None = None) -> None:
-    """Refuse a key or value of a YAML file, or of ``--set`` where there is none."""
+def _checked(key: Any, value: Any, *, file: Path | None = None) -> Any:
+    """The value of a key of a YAML file, or of ``--set`` where there is none; else refused."""
     wrong = InputError if file else OptionError
     place: dict[str, Any] = {"file": file, "where": f"{key}" if file else f"--set {key}"}
     if key in OPTIONS:
@@ -145,12 +187,30 @@ def _check(key: Any, value: Any, *, file: Path | None = None) -> None:
         near = get_close_matches(str(key), (*OWN, *DEFAULT_CFG_DICT))
         hint = f" (perhaps {', '.join(near)})" if near else ""
         raise wrong(f"neither mitoyolo nor Ultralytics has such a setting{hint}", **place)
+    value = _as_number(key, value)
     if isinstance(value, float) and not isfinite(value):
         raise wrong(f"{value}, expected a finite number", **place)
     try:
         if key in OWN:
             Recipe(**{key: value}, settings={})
         else:
-            check_cfg({key: value})
+            taken = {key: value}
+            check_cfg(taken)  # turns 1e2 into 100 where whole numbers are expected
+            value = taken[key]
     except (TypeError, ValueError) as error:
         raise wrong(str(error).splitlines()[0], **place) from None
+    is_sound, expected = CHECKS.get(key, (None, ""))
+    if is_sound and not is_sound(value):
+        raise wrong(f"{value!r}, expected {expected}", **place)
+    return value
+
+
+def _as_number(key: str, value: Any) -> Any:
+    """YAML 1.1 reads 1e-3, without a point, as text."""
+    numeric = key == "stain" or type(DEFAULT_CFG_DICT.get(key)) in (int, float)
+    if numeric and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value

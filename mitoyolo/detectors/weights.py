@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from converters.errors import InputError
+from converters.errors import InputError, OptionError
+from mitoyolo.detectors.exported import format_of
 
 ENVIRONMENT = "MITOYOLO_WEIGHTS"
 """Environment variable that names one more folder to look in."""
@@ -41,8 +42,12 @@ def find_weights(asked: str | None, model: str) -> Path | None:
     Raises
     ------
     InputError
-        The file is nowhere; the message says where to put it.
+        The file is nowhere, and the message says where to put it; or it is a folder.
     """
+    if asked == "":
+        raise OptionError(
+            "--weights is empty", fix=f"give a .pt file, none, or no --weights for {model}'s own"
+        )
     if asked == "none":
         return None
     if asked and Path(asked).is_file():
@@ -55,11 +60,35 @@ def find_weights(asked: str | None, model: str) -> Path | None:
         names = [asked]
     if found := _find(names):
         return found
+    if asked and Path(asked).is_dir():
+        check_checkpoint(Path(asked))
     raise InputError(
         f"weights {' or '.join(names)} not found on this machine, and nothing is downloaded",
         fix=f"put the file into {weight_folders()[-1]} or the folder named by ${ENVIRONMENT}, "
         "or give --weights FILE, or --weights none to start from scratch",
     )
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse what is no checkpoint by its name already.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is a folder or an exported model.
+    """
+    is_folder = path.is_dir()
+    exported = any(map(format_of, path.iterdir() if is_folder else [path]))
+    if exported and path.exists():
+        raise InputError(
+            f"{'a folder with' if is_folder else 'this is'} an exported model, expected a .pt file",
+            file=path,
+            fix="give the .pt it was exported from",
+        )
+    if is_folder:
+        raise InputError("a folder, expected a .pt file", file=path, fix="give a run's best.pt")
+    if not path.is_file():
+        raise InputError("no such weights file", file=path)
 
 
 def _find(names: list[str]) -> Path | None:

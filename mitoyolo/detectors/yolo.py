@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from math import ceil, inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -23,6 +24,7 @@ from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything
 from mitoyolo.detectors.card import CARD_KEY, Card, card_from_dict
 from mitoyolo.detectors.checkpoint import Checkpoint, class_names, read_checkpoint
 from mitoyolo.detectors.failures import foreseen
+from mitoyolo.detectors.weights import check_checkpoint
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import Detections
 
@@ -277,11 +279,16 @@ def open_model(path: Path, *, trust: bool = False) -> tuple[DetectionModel, Card
 
 def _unpickled(path: Path) -> tuple[DetectionModel, Card | None]:
     """As Ultralytics loads it."""
-    if not path.is_file():  # Ultralytics would try to fetch it
-        raise InputError("no such weights file", file=path)
+    check_checkpoint(path)
     try:
-        model, content = load_checkpoint(str(path))
+        # Another name: Ultralytics opens or fetches yolov5nu.pt where it is told yolov5n.pt, and
+        # deletes a damaged file that has the name of a published one
+        with TemporaryDirectory(prefix="mitoyolo-") as folder:
+            link = Path(folder) / "weights.pt"
+            link.symlink_to(path.resolve())
+            model, content = load_checkpoint(str(link))
     except Exception as error:  # whatever the code in the file raises
+        _read_model(path)  # says why, where no code could help
         raise InputError(
             f"Ultralytics cannot load it ({type(error).__name__})",
             file=path,
@@ -292,12 +299,7 @@ def _unpickled(path: Path) -> tuple[DetectionModel, Card | None]:
 
 def _rebuilt(path: Path) -> tuple[DetectionModel, Card | None]:
     """From the architecture and the tensors in the file."""
-    checkpoint = read_checkpoint(path)
-    if checkpoint.architecture is None:
-        raise InputError(
-            "holds no Ultralytics model", file=path, fix="give the best.pt of a training run"
-        )
-    architecture = dict(checkpoint.architecture)
+    checkpoint, architecture = _read_model(path)
     if architecture.get("activation"):  # Ultralytics evaluates this text as Python
         raise InputError(
             "its architecture names an activation of its own, which is code",
@@ -311,13 +313,28 @@ def _rebuilt(path: Path) -> tuple[DetectionModel, Card | None]:
         model.load_state_dict(checkpoint.tensors)
     except Exception:  # other shapes, layers or arguments: the file decides what is built
         raise InputError(
-            "its tensors do not fit its architecture as this version of Ultralytics builds it "
-            "(a classic YOLOv5 checkpoint must be trained first: mitoyolo train --weights FILE)",
+            "its tensors do not fit its architecture as this version of Ultralytics builds it",
             file=path,
             fix=RUN_IT,
         ) from None
     model.names = dict(enumerate(classes))
     return model, card
+
+
+def _read_model(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+    """A checkpoint that may be of an Ultralytics detector, and a copy of its architecture."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint.architecture is None:
+        raise InputError(
+            "holds no Ultralytics model", file=path, fix="give the best.pt of a training run"
+        )
+    if "anchors" in checkpoint.architecture:
+        raise InputError(
+            "a classic YOLOv5 checkpoint, whose head is of another form",
+            file=path,
+            fix="train from it first: mitoyolo train --weights FILE",
+        )
+    return checkpoint, dict(checkpoint.architecture)
 
 
 def _card(values: object, path: Path) -> Card | None:

@@ -61,7 +61,8 @@ def load() -> Any:
         import staintools
     except ImportError:
         raise InputError(
-            "the package staintools is not installed", fix="pip install 'mitoyolo[staintools]'"
+            "the package staintools is not installed",
+            fix="pip install '.[staintools]' in mitoyolo's folder",
         ) from None
     return staintools
 

@@ -17,12 +17,13 @@ from rendered import card
 
 from converters.errors import InputError
 from mitoyolo.detectors.checkpoint import read_checkpoint
+from mitoyolo.detectors.state import STATE, write_state
 from mitoyolo.detectors.yolo import load, start_model, write_start
 
 CLASSIC = Path(__file__).parents[2].parent / "shared" / "data" / "weights" / "yolov5n.pt"
 
 
-def foreign_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def foreign_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
     """A pickled module of a package that is not installed, as classic YOLOv5 files are."""
     package = ModuleType("elsewhere")
 
@@ -31,7 +32,7 @@ def foreign_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             super().__init__()
             self.model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
             self.register_buffer("scratch", torch.zeros(2), persistent=False)
-            self.yaml = {"nc": 2}
+            self.yaml = {"nc": 2, **more}
             self.names = {1: "imposter", 0: "mitosis"}
 
     Model.__module__, Model.__qualname__ = "elsewhere", "Model"
@@ -143,8 +144,8 @@ def test_what_ultralytics_cannot_load_is_one_line(
     torch.save({"model": torch.nn.Linear(1, 1)}, module)
     said = {
         foreign: r"cannot load it \(\w+\); install what it was made with",
-        state: "cannot load it",
-        text: "cannot load it",
+        state: "holds no Ultralytics model; give the best.pt",
+        text: "not a readable checkpoint",
         module: "a Linear model, expected one that detects boxes",
         tmp_path / "none.pt": "no such weights file",
     }
@@ -162,8 +163,53 @@ def test_a_torchscript_archive_is_not_run_under_another_name(
     with warnings.catch_warnings(action="ignore"):
         torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save(path)  # type: ignore[no-untyped-call]
     monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("it was run"))
-    with pytest.raises(InputError, match=r"a TorchScript archive.*or name it \.torchscript"):
+    with pytest.raises(InputError, match=r"archive.*; give the \.pt it was exported from$"):
         read_checkpoint(path)
+    for name in ("best.torchscript", "best.onnx"):
+        other = path.rename(tmp_path / name)
+        for read in (read_checkpoint, lambda file: load(file, trust=True)):
+            with pytest.raises(InputError, match=r"exported model.*; give the \.pt it was exp"):
+                read(other)
+        path = other
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_the_state_of_a_training_is_no_weights(tmp_path: Path, trust: bool) -> None:
+    model = start_model("yolov5n", None, ["mitosis"], 0).state_dict()
+    write_state(tmp_path, {"stop": False, "model": model, "ema": model, "optimizer": {}})
+    path = tmp_path / STATE
+    with pytest.raises(InputError, match=r"state of a training.*; give its run's best\.pt"):
+        load(path, trust=trust)
+    with pytest.raises(InputError, match="state of a training"):
+        start_model("yolov5n", path, ["mitosis"], 0)
+
+
+def test_trust_opens_the_file_that_it_is_given(tmp_path: Path) -> None:
+    """Ultralytics would open or fetch yolov5nu.pt for yolov5n.pt."""
+    for name, classes in (("yolov5n.pt", ["one"]), ("yolov5nu.pt", ["other", "third"])):
+        write_start(tmp_path / name, start_model("yolov5n", None, classes, 0))
+    assert load(tmp_path / "yolov5n.pt", trust=True).classes == ("one",)
+
+
+def test_trust_deletes_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ultralytics would, to fetch it again, where it has a published name."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("yolov5nu.pt")
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        load(path, trust=True)
+    assert path.read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_classic_checkpoint_is_to_train_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trust: bool
+) -> None:
+    path = tmp_path / "classic.pt"
+    foreign_checkpoint(path, monkeypatch, anchors=[[10, 13]])
+    said = r"a classic YOLOv5 checkpoint.*; train from it first: mitoyolo train --weights FILE$"
+    with pytest.raises(InputError, match=said):
+        load(path, trust=trust)
 
 
 @pytest.mark.parametrize(

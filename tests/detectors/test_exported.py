@@ -174,7 +174,7 @@ def test_a_missing_runtime_names_the_extra(
     exports: dict[str, Path], monkeypatch: pytest.MonkeyPatch, name: str, module: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    said = rf"{name} needs {module}: pip install 'mitoyolo\[deploy\]'"
+    said = rf"{name} needs {module}: pip install '\.\[deploy\]' in mitoyolo's folder"
     with pytest.raises(MissingPackageError, match=said):
         load_detector(exports[name])
     with pytest.raises(MissingPackageError, match=said):

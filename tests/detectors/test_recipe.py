@@ -7,23 +7,26 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from conftest import Cli
 from rendered import write_dataset
 from test_train import OPTIONS, sources
 
 from converters.errors import InputError, OptionError
 from converters.files import read_json
-from mitoyolo.detectors.recipe import DEFAULT, FIXED, read_recipe
+from mitoyolo.detectors.recipe import DEFAULT, FIXED, OPTIMIZERS, read_recipe
 from mitoyolo.detectors.recipe import OPTIONS as KEYS_OF_OPTIONS
 from mitoyolo.detectors.state import State, read_state
 from mitoyolo.detectors.training import Score
 from mitoyolo.train import train
 
 from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.metrics import DetMetrics
 
 
@@ -103,6 +106,27 @@ WRONG: list[tuple[str, Any, str]] = [
     ("fraction", 0.5, "fixed"),
     ("distill_model", "teacher.pt", "fixed"),  # would run code from the file
     ("epochs", 3, "this is an option; give --epochs"),
+    ("lr0", "1e400", "expected a finite number"),
+    ("lr0", "nan", "expected a finite number"),
+    ("lr0", "2e0", "invalid value"),
+    ("cos_lr", "1", "invalid type"),  # text where no number is expected
+    ("nbs", "15e-1", "invalid type"),
+    *(
+        ("cache", value, r"expected true, false or ram \(disk .*; give cache=ram")
+        for value in ("disk", "Disk", "dsik", 1, 0, None, ["ram"])
+    ),
+    *(("workers", value, f"{value}, expected 0 or more") for value in (-1, -8, True)),
+    ("close_mosaic", -1, "expected 0 or more"),
+    *(
+        ("optimizer", name, "expected one of SGD, MuSGD, .*, auto")
+        for name in ("adamm", "", "LBFGS")
+    ),
+    *(
+        ("freeze", value, "expected a number of layers or a list of them")
+        for value in ("10", "model.1", 1.5, -1, True, [1.5], [-1], [True], {"a": 1})
+    ),
+    *(("compile", mode, "expected true, false or one of default") for mode in ("max", "", "True")),
+    ("compile", 1, "invalid type"),
 ]
 
 
@@ -168,6 +192,77 @@ def test_another_encoding_is_one_line(file: Path) -> None:
 def test_a_recipe_that_is_not_there_is_a_wrong_call(name: str) -> None:
     with pytest.raises(OptionError, match=r"known: mitosis, ultralytics"):
         read_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "taken"),
+    [
+        ("lr0", "1e-3", 0.001),
+        ("box", "1E1", 10.0),
+        ("stain", "1e-1", 0.1),
+        ("nbs", "1e2", 100),
+        ("nbs", 100.0, 100),
+        ("optimizer", "1e-3", None),
+        ("cache", "ram", "ram"),
+        ("cache", True, True),
+        ("workers", 0, 0),
+        ("close_mosaic", 0, 0),
+        ("optimizer", "adamw", "adamw"),
+        ("optimizer", "RMSprop", "RMSprop"),
+        ("freeze", [0, "23.cv2"], [0, "23.cv2"]),
+        ("freeze", 0, 0),
+        ("compile", "reduce-overhead", "reduce-overhead"),
+    ],
+)
+def test_a_value_is_taken_as_ultralytics_takes_it(
+    file: Path, key: str, value: Any, taken: Any
+) -> None:
+    file.write_text(f"{key}: {value}\n")
+    for name, changes in (("ultralytics", {key: value}), (str(file), {})):
+        if taken is None:
+            with pytest.raises(InputError, match="expected one of SGD"):
+                read_recipe(name, changes)
+            continue
+        recipe = read_recipe(name, changes)
+        found = recipe.settings.get(key, recipe.stain)
+        assert (found, type(found)) == (taken, type(taken))
+
+
+def test_every_optimizer_named_is_one_that_ultralytics_builds() -> None:
+    trainer = object.__new__(DetectionTrainer)
+    trainer.args, trainer.data = SimpleNamespace(lr0=0.1), {}
+    model = torch.nn.Module()
+    model.model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    for name in OPTIMIZERS:
+        for spelt in (name, name.lower(), name.upper()):
+            assert read_recipe(changes={"optimizer": spelt}).settings["optimizer"] == spelt
+            trainer.build_optimizer(model, spelt)
+
+
+def test_a_key_given_twice_is_named(file: Path) -> None:
+    file.write_text("lr0: 0.1\nflipud: 0.5\n'lr0': 0.2\n")
+    with pytest.raises(InputError) as caught:
+        read_recipe(str(file))
+    assert str(caught.value) == f"{file}, lr0: given twice; keep one of them"
+    assert caught.value.exit_code == 1
+
+
+def test_set_given_twice_is_a_wrong_call(cli: Cli) -> None:
+    call = ("train", "--data", "a", "--model", "yolov5n", "--set", "lr0=0.1")
+    result = cli(*call, "--set", "lr0 =0.2")
+    assert result.code == 2 and "--set: lr0 is given twice" in result.err
+
+
+def test_turned_tiles_do_not_go_into_rectangular_batches_of_a_file(file: Path) -> None:
+    file.write_text("rect: true\nrot90: true\n")
+    for changes in ({}, {"lr0": 0.1}):
+        with pytest.raises(InputError, match=r"rect=true.*add rot90=false") as caught:
+            read_recipe(str(file), changes)
+        assert str(caught.value).startswith(f"{file}: ") and caught.value.exit_code == 1
+    assert read_recipe(str(file), {"rot90": False}).settings["rect"] is True
+    file.write_text("rot90: true\n")
+    with pytest.raises(OptionError, match=r"^rect=true"):
+        read_recipe(str(file), {"rect": True})
 
 
 def test_turned_tiles_do_not_go_into_rectangular_batches() -> None:

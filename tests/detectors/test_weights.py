@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from converters.errors import InputError
+from converters.errors import InputError, OptionError
 from mitoyolo.detectors.weights import ENVIRONMENT, find_weights
 
 
@@ -65,6 +65,32 @@ def test_absent_weights_are_one_line_that_says_where_to_put_them(asked: str | No
     assert ENVIRONMENT in text
     assert "--weights none" in text
     assert "\n" not in text
+
+
+def test_no_name_at_all_is_a_wrong_call() -> None:
+    with pytest.raises(OptionError, match=r"^--weights is empty; give a \.pt file, none"):
+        find_weights("", "yolov5n")
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        ("best.onnx", "a folder with an exported model, expected a .pt file; give the .pt it was"),
+        ("weights/best.pt", "a folder, expected a .pt file; give a run's best.pt"),
+    ],
+)
+def test_a_folder_is_told_from_a_file(inside: str, said: str) -> None:
+    put(Path("runs", inside))
+    for asked in ("runs", "./runs", str(Path("runs").absolute())):
+        with pytest.raises(InputError) as caught:
+            find_weights(asked, "yolov5n")
+        assert str(caught.value).startswith(f"{Path(asked)}: {said}")
+
+
+def test_a_folder_does_not_hide_weights_of_its_name() -> None:
+    put(Path("yolov5n", "run.json"))
+    file = put(Path("weights", "yolov5n.pt"))
+    assert find_weights("yolov5n", "yolov5n") == file
 
 
 def test_a_path_is_not_searched_by_its_last_part() -> None:

@@ -158,7 +158,9 @@ MIXING = {"mixup": 0.5, "cutmix": 0.5, "degrees": 10.0, "bgr": 0.3}
 """More of what draws random numbers."""
 
 
-@pytest.mark.parametrize("changes", [{}, MIXING, {"stain_method": "macenko"}])
+@pytest.mark.parametrize(
+    "changes", [{"stain": 0.3}, MIXING, {"stain": 0.3, "stain_method": "macenko"}]
+)
 def test_an_item_is_the_same_whatever_was_read_before(
     images: Path, changes: dict[str, Any]
 ) -> None:

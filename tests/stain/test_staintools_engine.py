@@ -315,7 +315,7 @@ def test_without_the_extra_one_line_names_it(
     for options in ((), ("--fit",)):
         result = cli("normalize", frames, out, "--engine", "staintools", *options)
         assert result.code == 1
-        assert "pip install 'mitoyolo[staintools]'" in result.error
+        assert "pip install '.[staintools]' in mitoyolo's folder" in result.error
         assert not out.exists()
     assert cli("normalize", frames, out).code == 0  # ours needs it not
 
