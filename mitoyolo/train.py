@@ -114,14 +114,9 @@ def train(
             )
     except Stopped:
         if process.first and LAUNCHED not in os.environ and options.node_rank == 0:
-            note(
-                f"{_how_far(run, options.epochs)}; the same call with --resume{_instead(overwrite)} goes on"
-            )
+            how = "--resume instead of --overwrite" if overwrite else "--resume"
+            note(f"{_how_far(run, options.epochs)}; the same call with {how} goes on")
         return None
-
-
-def _instead(overwrite: bool) -> str:
-    return " instead of --overwrite" if overwrite else ""
 
 
 def _how_far(run: Path, epochs: int) -> str:
