@@ -402,7 +402,7 @@ def _loader(dataset: Dataset, a_tile: float, repeats: int) -> None:
         "plain Ultralytics": tiles(YOLODataset, read_recipe("ultralytics")),
         "recipe ultralytics": ours("ultralytics"),
         "recipe mitosis": ours("mitosis"),
-        "recipe mitosis without stain jitter": ours("mitosis", stain=0.0),
+        "recipe mitosis with stain jitter of 0.3": ours("mitosis", stain=0.3),
         "recipe mitosis without quarter turns": ours("mitosis", rot90=False),
     }
     chosen = range(min(64, len(dataset.images_of("train"))))

@@ -91,7 +91,7 @@ def launch(module: str, arguments: list[str], how: Launch) -> None:
         nproc_per_node=how.nproc,
         run_id="mitoyolo",
         rdzv_backend="static" if several else "c10d",
-        rdzv_endpoint=how.rendezvous or "localhost:0",
+        rdzv_endpoint=(several and how.rendezvous) or "localhost:0",
         rdzv_configs={"rank": how.node_rank, "timeout": MEETING.seconds} if several else {},
         max_restarts=how.restarts,
         monitor_interval=0.5,

@@ -36,7 +36,7 @@ from mitoyolo.train_options import (
     OF_MACHINE,
     RUNNING,
     TrainOptions,
-    check_alone,
+    asks_for_processes,
     launch_of,
 )
 
@@ -100,10 +100,8 @@ def train(
         set_quiet(True)
     try:
         with stoppable():
-            if options.ddp and not launched_already():
+            if asks_for_processes(options) and not launched_already():
                 return _launch(data, run, options, resume=resume, overwrite=overwrite)
-            if not options.ddp and not launched_already():
-                check_alone(options)
             return _train(
                 data,
                 run,

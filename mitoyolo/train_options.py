@@ -30,7 +30,7 @@ class TrainOptions:
         `cpu`, a GPU's number or several with commas; None: what the machine has.
     ddp : bool
         Train in several processes; where the environment says that this is one of them, it joins
-        the others, else they are started.
+        the others, else they are started. Any of the options below asks for the same.
     nproc : int or None
         Processes on this machine; None: one a GPU.
     nnodes, node_rank, rdzv, restarts
@@ -73,7 +73,7 @@ def launch_of(options: TrainOptions) -> Launch:
     on_gpus = devices != ("cpu",)
     nproc = options.nproc or (len(devices) if on_gpus else 0)
     if not nproc:
-        raise OptionError("--ddp on CPUs: how many processes?", fix="give --nproc N")
+        raise OptionError("several processes on CPUs: how many?", fix="give --nproc N")
     if on_gpus and nproc > len(devices):
         raise OptionError(f"--nproc {nproc}: more than the GPUs ({', '.join(devices)})")
     if options.nnodes > 1 and not _is_address(options.rdzv or ""):
@@ -82,8 +82,6 @@ def launch_of(options: TrainOptions) -> Launch:
             f"--nnodes {options.nnodes}{given}: where do the machines meet?",
             fix="give --rdzv HOST:PORT of machine 0",
         )
-    if options.nnodes == 1 and options.rdzv:
-        raise OptionError(f"--rdzv {options.rdzv}: for several machines", fix="add --nnodes N")
     if options.node_rank >= options.nnodes:
         raise OptionError(f"--node-rank {options.node_rank}: --nnodes is {options.nnodes}")
     return Launch(
@@ -100,19 +98,18 @@ def _is_address(text: str) -> bool:
     return bool(host) and port.isdecimal() and 0 < int(port) < 1 << 16
 
 
-def check_alone(options: TrainOptions) -> None:
-    """Refuse what is said of several processes where `--ddp` is not.
+def asks_for_processes(options: TrainOptions) -> bool:
+    """Whether processes are to be started: by `--ddp`, or by saying how many, where or how often.
 
-    Raises
-    ------
-    OptionError
-        Else each machine would train alone, and into the same folder.
+    Examples
+    --------
+    >>> asks_for_processes(TrainOptions(model="yolov5n"))
+    False
+    >>> asks_for_processes(TrainOptions(model="yolov5n", nproc=2))
+    True
     """
-    for name in ("nproc", "nnodes", "node_rank", "rdzv", "restarts"):
-        value = getattr(options, name)
-        if value != getattr(_PLAIN, name):
-            option = name.replace("_", "-")
-            raise OptionError(f"--{option} {value}: for several processes", fix="add --ddp")
+    said = ("nproc", "nnodes", "node_rank", "rdzv", "restarts")
+    return options.ddp or any(getattr(options, name) != getattr(_ALONE, name) for name in said)
 
 
-_PLAIN = TrainOptions(model="")
+_ALONE = TrainOptions(model="")

@@ -175,12 +175,15 @@ def test_what_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, r"--ddp on CPUs: how many processes\?; give --nproc N"),
+        ({}, r"several processes on CPUs: how many\?; give --nproc N"),
         ({"device": "0,1", "nproc": 3}, r"--nproc 3: more than the GPUs \(0, 1\)"),
         ({"device": "9", "nproc": 1}, "--device 9: no such GPU"),
-        ({"nproc": 1, "nnodes": 2}, "--nnodes 2; give --rdzv HOST:PORT"),
-        ({"nproc": 1, "nnodes": 2, "rdzv": "head"}, "--nnodes 2; give --rdzv HOST:PORT"),
-        ({"nproc": 1, "nnodes": 2, "rdzv": "head:x"}, "--nnodes 2; give --rdzv HOST:PORT"),
+        ({"nproc": 1, "nnodes": 2}, r"--nnodes 2: where do .*\?; give --rdzv HOST:PORT"),
+        ({"nproc": 1, "nnodes": 2, "rdzv": "head"}, "--nnodes 2 --rdzv head: where do the"),
+        (
+            {"nproc": 1, "nnodes": 2, "rdzv": "head:99999"},
+            "--nnodes 2 --rdzv head:99999: where do the",
+        ),
         ({"nproc": 1, "nnodes": 2, "rdzv": "h:1", "node_rank": 2}, "--node-rank 2: --nnodes is 2"),
         ({"nproc": 1, "node_rank": 1}, "--node-rank 1: --nnodes is 1"),
     ],

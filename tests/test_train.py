@@ -27,6 +27,7 @@ from mitoyolo.distributed import Process
 from mitoyolo.inference.apply import detect_tiles
 from mitoyolo.inference.merge import Detections
 from mitoyolo.train import TrainOptions, train
+from mitoyolo.train_options import asks_for_processes
 from mitoyolo.val import val
 
 OPTIONS = TrainOptions(model="yolov5n", weights="none", epochs=2, batch=4, imgsz=64)
@@ -347,25 +348,26 @@ def test_augmented_copies_train_and_are_not_scored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("said", "asked"),
     [
-        ["--nproc", 2],
-        ["--nnodes", 2],
-        ["--node-rank", 1],
-        ["--rdzv", "localhost:29400"],
-        ["--restarts", 3],
+        ({}, False),
+        ({"device": "cpu"}, False),
+        ({"ddp": True}, True),
+        ({"nproc": 2}, True),
+        ({"nnodes": 2}, True),
+        ({"node_rank": 1}, True),
+        ({"rdzv": "localhost:29400"}, True),
+        ({"restarts": 3}, True),
     ],
 )
-def test_what_is_said_of_several_processes_needs_ddp(
-    cli: Cli, run: Run, tmp_path: Path, given: list[object]
-) -> None:
-    result = cli(
-        *("train", "--data", run.data, "--model", "yolov5n", "--weights", "none"),
-        *("--project", tmp_path, *given),
-    )
-    assert result.code == 2
-    assert f"{given[0]} {given[1]}: for several processes; add --ddp" in result.error
-    assert not list(tmp_path.iterdir())
+def test_what_is_said_of_several_processes_asks_for_them(said: dict[str, Any], asked: bool) -> None:
+    assert asks_for_processes(replace(OPTIONS, **said)) is asked
+
+
+def test_without_ddp_a_number_of_processes_is_not_ignored(run: Run, tmp_path: Path) -> None:
+    options = replace(OPTIONS, device="cpu", node_rank=1, nproc=2)
+    with pytest.raises(OptionError, match="--node-rank 1: --nnodes is 1"):
+        train(run.data, tmp_path / "run", options)
 
 
 def test_resume_and_overwrite_exclude_each_other(run: Run) -> None:

@@ -166,7 +166,7 @@ def _load(name: str) -> dict[str, Any]:
         values, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise InputError(f"not YAML ({' '.join(str(error).split())})", file=path) from None
-    if not isinstance(values, dict):
+    if root is None or not isinstance(values, dict):
         raise InputError("expected a mapping of settings", file=path)
     keys = [key.value for key, _ in root.value]
     for key in keys:
