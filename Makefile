@@ -31,7 +31,7 @@ demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/de
 	$(BIN)/mitoyolo demo $(DEMO)/data --cases 12 --tiles 20 --overwrite
 	$(BIN)/mitoyolo convert $(DEMO)/data/cadd4mbc $(DEMO)/dataset --from cadd4mbc --preset demo --images $(DEMO)/data/tiles --split 0.6,0.2,0.2 --overwrite
 	$(BIN)/mitoyolo normalize $(DEMO)/dataset $(DEMO)/normalised --method reinhard --overwrite
-	$(BIN)/mitoyolo train --data $(DEMO)/normalised/dataset.yaml --model yolov5n --weights none --epochs 30 --imgsz 256 --project $(DEMO) --name yolov5n --overwrite
+	$(BIN)/mitoyolo train --data $(DEMO)/normalised/dataset.yaml --model yolov5n --weights none --epochs 30 --imgsz 256 --set nbs=16 --project $(DEMO) --name yolov5n --overwrite
 	$(BIN)/mitoyolo val --data $(DEMO)/normalised/dataset.yaml --weights $(DEMO)/yolov5n/weights/best.pt --split test --overwrite
 	$(BIN)/mitoyolo detect $(DEMO)/dataset/images/test --weights $(DEMO)/yolov5n/weights/best.pt --out $(DEMO)/detections --mpp 0.25 --overwrite
 	$(BIN)/mitoyolo report $(DEMO)/yolov5n --out $(DEMO)/report.html
