@@ -37,8 +37,11 @@ demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/de
 	$(BIN)/mitoyolo report $(DEMO)/yolov5n --out $(DEMO)/report.html
 	@echo "Open $(DEMO)/report.html"
 
+# Two processes: with the runtimes of exported models and trainings of tests/detectors loaded, torch
+# has crashed in a large operation of tests/stain.
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/detectors
+	$(BIN)/python -m pytest --ignore=tests/detectors
 
 fuzz: $(READY)  ## convert on CASES=10000 damaged inputs, from case FIRST=0 on
 	MITOYOLO_FUZZ=$(CASES) MITOYOLO_FUZZ_FIRST=$(FIRST) $(BIN)/python -m pytest -rP tests/fuzz -k damaged
