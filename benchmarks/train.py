@@ -42,8 +42,9 @@ from typing import Any
 from mitoyolo.convert import ConvertOptions, convert
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.demo.write import write_demo
+from mitoyolo.detectors.families import YOLO
 from mitoyolo.progress import set_quiet
-from mitoyolo.train import MODELS, TrainOptions, train
+from mitoyolo.train import TrainOptions, train
 
 SETTINGS = {"close_mosaic": 0}
 """Of Ultralytics, in all runs: the last epochs are like the others."""
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="dataset folder; else rendered")
     parser.add_argument("--tiles", type=int, default=64, help="rendered for training")
     parser.add_argument("--size", type=int, default=512, help="px of a rendered tile")
-    parser.add_argument("--model", default="yolov5n", choices=MODELS)
+    parser.add_argument("--model", default="yolov5n", choices=YOLO)
     parser.add_argument("--weights", default="none", help="to start from; else random ones")
     parser.add_argument("--batch", type=int, default=16, help="of all processes together")
     parser.add_argument("--epochs", type=int, default=3, help="a run; the first is not counted")
@@ -395,11 +396,11 @@ def _loader(dataset: Dataset, a_tile: float, repeats: int) -> None:
         )  # fmt: skip
 
     def ours(name: str, **changes: Any) -> YOLODataset:
-        recipe = read_recipe(name, changes)
+        recipe = read_recipe("yolov5n", name, changes)
         return tiles(TrainingTiles, recipe, recipe=recipe, seed=0, process=Process())
 
     ways = {
-        "plain Ultralytics": tiles(YOLODataset, read_recipe("ultralytics")),
+        "plain Ultralytics": tiles(YOLODataset, read_recipe("yolov5n", "ultralytics")),
         "recipe ultralytics": ours("ultralytics"),
         "recipe mitosis": ours("mitosis"),
         "recipe mitosis with stain jitter of 0.3": ours("mitosis", stain=0.3),
@@ -453,7 +454,7 @@ def _gradients() -> None:
 def _parameters() -> Iterator[tuple[str, int]]:
     from mitoyolo.detectors.yolo import start_model
 
-    for name in MODELS:
+    for name in YOLO:
         model = start_model(name, None, ["mitosis"], 0)
         yield name, sum(p.numel() for p in model.parameters() if p.requires_grad)
 

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from converters.errors import MitoyoloError
+from mitoyolo.detectors.families import MODELS
 
 app = typer.Typer(
     name="mitoyolo",
@@ -398,7 +399,7 @@ def normalize(
 )
 def train(
     data: Annotated[Path, typer.Option(help="dataset.yaml of a dataset folder.")],
-    model: Annotated[str, typer.Option(help="yolov5n, yolov5s, yolov5m, yolov5l or yolov5x.")],
+    model: Annotated[str, typer.Option(help=f"{', '.join(MODELS)}.")],
     weights: Annotated[
         str | None,
         typer.Option(metavar="FILE|none", help="Start; none: from scratch; else pretrained."),
@@ -407,7 +408,12 @@ def train(
     imgsz: Annotated[
         int | None, typer.Option(min=32, help="px a tile is resized to; else its own size.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Tiles a step, of all processes.")] = 16,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Tiles a step, of all processes; else the recipe's.")
+    ] = None,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Micro-batches a step, for little memory.")
+    ] = 1,
     device: Annotated[
         str | None,
         typer.Option(help="cpu, a GPU's number, or 0,1 with --ddp.  [default: GPU if any]"),
@@ -436,13 +442,15 @@ def train(
         str | None, typer.Option(help="The run's folder; else the model's name.")
     ] = None,
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|YAML", help="mitosis, ultralytics (plain), or a file.")
-    ] = "mitosis",
+        str | None,
+        typer.Option(
+            metavar="NAME|YAML",
+            help="A file, or of YOLO mitosis or ultralytics (plain); else the model's own.",
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A setting of recipe or Ultralytics; repeat."
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe; repeat."),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -466,6 +474,7 @@ def train(
         epochs=epochs,
         imgsz=imgsz,
         batch=batch,
+        accumulate=accumulate,
         seed=seed,
         recipe=recipe,
         settings=_settings(set_ or []),

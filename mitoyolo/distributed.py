@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -131,7 +131,8 @@ _TORCHRUN = (
 def _of_slurm(env: Mapping[str, str]) -> dict[str, str]:
     """torchrun's variables from those of a job step, of which every task is one process."""
     tasks = env.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0]
-    port = 20000 + int(env.get("SLURM_JOB_ID", "0")) % 20000  # the same in all tasks
+    job = env.get("SLURM_JOB_ID", "")
+    port = 20000 + (int(job) if job.isdecimal() else 0) % 20000  # the same in all tasks
     return {
         "RANK": env.get("SLURM_PROCID", ""),
         "WORLD_SIZE": env["SLURM_STEP_NUM_TASKS"],
@@ -259,20 +260,36 @@ def devices_for(asked: str | None, *, several: bool) -> tuple[str, ...]:
     """
     if asked == "cpu":
         return ("cpu",)
-    import torch
-
-    known = [str(i) for i in range(torch.cuda.device_count())]
     if asked is None:
-        return tuple(known if several else known[:1]) or ("cpu",)
+        return tuple(_gpus() if several else _gpus()[:1]) or ("cpu",)
     wanted = [part.strip() for part in asked.split(",")]
-    for device in wanted:
-        if device not in known:
-            raise OptionError(
-                f"--device {asked}: no such GPU (found: {', '.join(known) or 'none'})",
-                fix="use --device cpu",
-            )
+    check_gpus(asked, wanted)
     if len(set(wanted)) < len(wanted):
         raise OptionError(f"--device {asked}: a GPU is named twice")
     if len(wanted) > 1 and not several:
         raise OptionError(f"--device {asked}: several GPUs", fix="add --ddp, or name one")
     return tuple(wanted)
+
+
+def check_gpus(asked: str, wanted: Sequence[str]) -> None:
+    """Refuse GPUs that this machine lacks.
+
+    Parameters
+    ----------
+    asked : str
+        The user's ``--device``, for the message.
+    wanted : sequence of str
+        The numbers in it.
+    """
+    known = _gpus()
+    if not set(wanted) <= set(known):
+        raise OptionError(
+            f"--device {asked}: no such GPU (found: {', '.join(known) or 'none'})",
+            fix="use --device cpu",
+        )
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]

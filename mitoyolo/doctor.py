@@ -6,7 +6,7 @@ import re
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
-from mitoyolo.detectors.weights import weight_folders
+from mitoyolo.detectors.weights import SUFFIXES, weight_folders
 from mitoyolo.jobs import versions
 
 _EXTRAS = {"staintools": ("staintools", "spams"), "deploy": ("onnx", "onnxruntime", "openvino")}
@@ -16,7 +16,12 @@ def findings() -> list[tuple[str, str]]:
     """Pairs of a name and what was found, in the order to print."""
     found = list(versions().items())
     found.append(("devices", ", ".join(_devices())))
-    weights = [path for folder in weight_folders() for path in sorted(folder.glob("*.pt"))]
+    weights = [
+        path
+        for folder in weight_folders()
+        for path in sorted(folder.glob("*"))
+        if path.suffix in SUFFIXES
+    ]
     found.append(("weights", ", ".join(map(str, weights)) or "none"))
     found += [("weights folder", str(folder.absolute())) for folder in weight_folders()]
     for extra, modules in _EXTRAS.items():

@@ -15,6 +15,7 @@ from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.card import Card
+from mitoyolo.detectors.families import MODELS, Family, TrainingRecipe
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.distributed import (
     Process,
@@ -44,12 +45,6 @@ if TYPE_CHECKING:
     from mitoyolo.detectors.training import Outcome
 
 INDEX = "summary.json"
-MODELS = {
-    name: "mitoyolo.detectors.yolo_train"
-    for name in ("yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x")
-}
-"""Each model, and the module that trains it: its functions ``fit`` and ``finish``."""
-
 BEST = Path("weights", "best.pt")
 LAST = Path("weights", "last.pt")
 """Within a run folder."""
@@ -137,7 +132,7 @@ def _launch(
 
     how = launch_of(options)
     share_cores(how.nproc)
-    _prepare(data, run, options, how.nproc * how.nnodes)
+    _prepare(data, options, how.nproc * how.nnodes)
     if overwrite and how.node_rank == 0:
         start_over(run)
     launch("mitoyolo.worker", [encode(data, run, options, resume)], how)
@@ -148,39 +143,59 @@ def _launch(
 class _Plan:
     """A call, checked."""
 
+    family: Family
     dataset: Dataset
     weights: Path | None
+    recipe: TrainingRecipe
     imgsz: int
+    batch: int
     arguments: dict[str, Any]
 
 
-def _prepare(data: Path, run: Path, options: TrainOptions, world: int) -> _Plan:
-    if options.batch % world:
-        raise OptionError(
-            f"--batch {options.batch}: {world} processes cannot share it evenly",
-            fix=f"give a multiple of {world}",
-        )
+def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
     if options.model not in MODELS:
         raise OptionError(f"--model {options.model!r} is not known (known: {', '.join(MODELS)})")
+    family = MODELS[options.model]
+    if options.accumulate > 1 and not family.accumulates:
+        raise OptionError(
+            f"--accumulate {options.accumulate}: Ultralytics, which trains {options.model}, "
+            "accumulates by its own setting nbs",
+            fix="leave it out and lower --batch",
+        )
     dataset = open_dataset(data)
     _check(dataset)
     weights = find_weights(options.weights, options.model)
-    from mitoyolo.detectors.recipe import read_recipe  # Ultralytics, only when it is used
-
-    recipe = asdict(read_recipe(options.recipe, options.settings))
-    settings = {**recipe.pop("settings"), **recipe}
-    imgsz = options.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
-    imgsz = -(-imgsz // 32) * 32
+    reader = import_module(family.recipe)
+    recipe: TrainingRecipe = reader.read_recipe(options.model, options.recipe, options.settings)
+    batch = options.batch or recipe.batch
+    _check_batch(batch, options.accumulate, world)
+    imgsz = options.imgsz or recipe.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
+    imgsz = -(-imgsz // family.stride) * family.stride
+    settings = {key: value for key, value in recipe.to_dict().items() if key not in OF_MACHINE}
     arguments = {
         **{name: value for name, value in asdict(options).items() if name not in RUNNING},
-        "settings": {key: value for key, value in settings.items() if key not in OF_MACHINE},
+        "settings": settings,
         "imgsz": imgsz,
+        "batch": batch,
         "weights": str(weights.resolve()) if weights else "none",
         "weights_hash": sha256(weights.read_bytes()).hexdigest()[:16] if weights else None,
         "data": str(dataset.root.resolve()),
         "dataset_hash": dataset.hash(),
     }
-    return _Plan(dataset, weights, imgsz, arguments)
+    return _Plan(family, dataset, weights, recipe, imgsz, batch, arguments)
+
+
+def _check_batch(batch: int, accumulate: int, world: int) -> None:
+    if batch % world:
+        raise OptionError(
+            f"--batch {batch}: {world} processes cannot share it evenly",
+            fix=f"give a multiple of {world}",
+        )
+    if accumulate > batch // world:
+        raise OptionError(
+            f"--accumulate {accumulate}: a process has {batch // world} tiles a step",
+            fix="give no more than these",
+        )
 
 
 def _train(
@@ -200,7 +215,7 @@ def _train(
             fix="start one process a GPU",
         )
     with joined(process, gpu=devices != ("cpu",)):
-        plan = _prepare(data, run, options, process.world)
+        plan = _prepare(data, options, process.world)
         _check_alike(plan, run, process)
         if not process.first:
             if not shared(False):
@@ -238,8 +253,8 @@ def _train(
     return run / BEST
 
 
-MOVABLE = ("data", "weights")
-"""Arguments whose hashes are compared instead: both may lie elsewhere the next time."""
+MOVABLE = ("data", "weights", "recipe")
+"""Arguments whose hashes or settings are compared instead: they may lie elsewhere the next time."""
 
 
 def _check_alike(plan: _Plan, run: Path, process: Process) -> None:
@@ -268,6 +283,9 @@ def _fit(
             fix="resume it in fewer processes",
         )
     _warn(plan.dataset)
+    if options.weights is None and plan.weights is None:
+        names = ", ".join(plan.family.pretrained)
+        note(f"no pretrained weights found ({names}): {options.model} starts from scratch")
     begun = f"{state['epoch']} of them done, " if state else ""
     tiles = len(plan.dataset.images_of("train"))
     note(
@@ -281,11 +299,11 @@ def _fit(
             start=plan.weights,
             dataset=plan.dataset,
             run=run,
-            recipe=options.recipe,
-            settings=options.settings,
+            recipe=plan.recipe,
             epochs=options.epochs,
             imgsz=plan.imgsz,
-            batch=options.batch,
+            batch=plan.batch,
+            accumulate=options.accumulate,
             seed=options.seed,
             devices=devices,
             protocol=get_protocol(plan.dataset.block["protocol"]),
@@ -293,7 +311,7 @@ def _fit(
             progress=progress,
             state=state,
         )
-        outcome: Outcome = import_module(MODELS[options.model]).fit(training)
+        outcome: Outcome = import_module(plan.family.trains).fit(training)
     return outcome
 
 
@@ -320,10 +338,10 @@ def _conclude(plan: _Plan, run: Path, options: TrainOptions, outcome: Outcome) -
         threshold_from=f"val split, best F1 by {protocol.name}, epoch {outcome.epoch}",
         versions=versions(),
     )
-    finish = import_module(MODELS[options.model]).finish
+    finish = import_module(plan.family.trains).finish
     finish(run / BEST, card)
     finish(run / LAST, card if outcome.epoch == outcome.epochs else _bare(card))
-    if outcome.batch != options.batch:
+    if outcome.batch != plan.batch:
         note(f"the batch was halved to {outcome.batch}, since the GPU's memory ran out")
     if outcome.epochs < options.epochs:
         note(f"stopped early: no better epoch since {outcome.epoch}")

@@ -17,13 +17,16 @@ class TrainOptions:
     Attributes
     ----------
     model : str
-        One of :data:`MODELS`.
+        One of :data:`mitoyolo.detectors.families.MODELS`.
     weights : str or None
         A file, a name, `none`, or None for the model's pretrained weights.
     epochs, imgsz, batch, seed : int
-        ``imgsz`` None: the tiles' own longest side. ``batch`` of all processes together.
-    recipe : str
-        `mitosis`, `ultralytics`, or a YAML file (:mod:`mitoyolo.detectors.recipe`).
+        ``imgsz`` None: the recipe's, or the tiles' own longest side. ``batch`` of all processes
+        together; None: the recipe's.
+    accumulate : int
+        Parts into which a process splits its tiles of a step, for little memory.
+    recipe : str or None
+        A name or a YAML file, as the model's family reads them; None: the model's own.
     settings : dict
         Keys of the recipe, from ``--set key=value``.
     device : str or None
@@ -41,9 +44,10 @@ class TrainOptions:
     weights: str | None = None
     epochs: int = 50
     imgsz: int | None = None
-    batch: int = 16
+    batch: int | None = None
+    accumulate: int = 1
     seed: int = 0
-    recipe: str = "mitosis"
+    recipe: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     device: str | None = None
     ddp: bool = False
@@ -58,7 +62,7 @@ RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
 """Options that say where a training runs, not what it computes: a resumed one may change them."""
 
 OF_MACHINE = {"workers", "cache", "verbose"}
-"""The same of Ultralytics' settings."""
+"""The same of a recipe's settings."""
 
 
 def launch_of(options: TrainOptions) -> Launch:

@@ -185,16 +185,17 @@ REACHES = {
     ),
     "train": (
         "mitoyolo.train.train",
-        "--data D --model yolov5s --weights W --epochs 7 --imgsz 96 --batch 5 --device 1 --ddp "
-        "--nproc 3 --nnodes 2 --node-rank 1 --rdzv h:1 --restarts 6 --resume --seed 4 "
+        "--data D --model yolov5s --weights W --epochs 7 --imgsz 96 --batch 5 --accumulate 2 "
+        "--device 1 --ddp --nproc 3 --nnodes 2 --node-rank 1 --rdzv h:1 --restarts 6 --resume "
+        "--seed 4 "
         "--project P --name N --recipe R --set lr0=0.5 --set optimizer=SGD",
         (
             Path("D"),
             Path("P/N"),
             TrainOptions(
                 model="yolov5s", weights="W", epochs=7, imgsz=96, batch=5, device="1", seed=4,
-                recipe="R", settings={"lr0": 0.5, "optimizer": "SGD"}, ddp=True, nproc=3,
-                nnodes=2, node_rank=1, rdzv="h:1", restarts=6,
+                accumulate=2, recipe="R", settings={"lr0": 0.5, "optimizer": "SGD"}, ddp=True,
+                nproc=3, nnodes=2, node_rank=1, rdzv="h:1", restarts=6,
             ),
         ),
         {"resume": True},

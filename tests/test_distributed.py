@@ -25,9 +25,9 @@ from test_resume import assert_equal_runs, state_of
 from converters.errors import InputError
 from mitoyolo.dataset import open_dataset
 from mitoyolo.detectors.base import load_detector
+from mitoyolo.detectors.sampler import EpochSampler
 from mitoyolo.detectors.training import score_tiles
 from mitoyolo.detectors.yolo import start_model, write_start
-from mitoyolo.detectors.yolo_data import EpochSampler
 from mitoyolo.distributed import Process, devices_for, first_host, process_of
 from mitoyolo.evaluation.protocols import get_protocol
 from mitoyolo.inference.apply import detect_tiles

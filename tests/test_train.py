@@ -394,7 +394,7 @@ def test_a_setting_that_differs_is_named(run: Run) -> None:
 def test_processes_of_different_calls_are_refused(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = module._prepare(run.data, run.folder, OPTIONS, 1)
+    plan = module._prepare(run.data, OPTIONS, 1)
     first = {**plan.arguments, "epochs": 7, "data": "elsewhere", "run folder": "another"}
     monkeypatch.setattr(module, "shared", lambda value: first)
     with pytest.raises(InputError, match="process 1 was called with another epochs, run folder"):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from converters.errors import OptionError
+from converters.errors import InputError
 from mitoyolo.detectors.card import Card
+from mitoyolo.detectors.families import RCNN, Family, family_of
+from mitoyolo.distributed import check_gpus
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import Detections
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from mitoyolo.detectors.checkpoint import Checkpoint
 
 
 class Detector(Protocol):
@@ -57,11 +63,49 @@ def load_detector(
         No such file or GPU, or the file holds no model that can be loaded.
     """
     check_device(device)
-    from mitoyolo.detectors import exported, yolo
+    from mitoyolo.detectors import exported
 
     file = exported.model_file(path)
-    load = exported.load if exported.format_of(file) else yolo.load
-    return load(file, device=device, imgsz=imgsz, trust=trust)
+    if exported.format_of(file):
+        return exported.load(file, device=device, imgsz=imgsz, trust=trust)
+    family, source = read_weights(file, trust=trust)
+    detector: Detector = import_module(family.loads).load(
+        source, device=device, imgsz=imgsz, trust=trust
+    )
+    return detector
+
+
+def read_weights(path: Path, *, trust: bool = False) -> tuple[Family, Checkpoint | Path]:
+    """The family of a ``.pt`` file by its card, and what the file holds.
+
+    Returns
+    -------
+    family : Family
+        YOLO's where the file has no card.
+    source : Checkpoint or Path
+        The path where only the code in a trusted file can make sense of it.
+
+    Raises
+    ------
+    InputError
+        It is no checkpoint, of a model that this version does not know, or of a training of ours
+        that was not finished.
+    """
+    from mitoyolo.detectors.checkpoint import read_checkpoint
+
+    try:
+        checkpoint = read_checkpoint(path)
+    except InputError:
+        if not trust:
+            raise
+        return family_of(None, path), path
+    if checkpoint.card is None and (checkpoint.architecture or {}).get("model") in list(RCNN):
+        raise InputError(
+            "weights of a training that was not finished: they have no card",
+            file=path,
+            fix="finish it: the same call with --resume",
+        )
+    return family_of((checkpoint.card or {}).get("family"), path), checkpoint
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -75,13 +119,5 @@ def weight_files(path: Path) -> list[Path]:
 
 def check_device(device: str) -> None:
     """Refuse a device that this machine lacks."""
-    if device == "cpu":
-        return
-    import torch
-
-    known = [str(i) for i in range(torch.cuda.device_count())]
-    if device not in known:
-        raise OptionError(
-            f"--device {device}: no such GPU (found: {', '.join(known) or 'none'})",
-            fix="use --device cpu",
-        )
+    if device != "cpu":
+        check_gpus(device, [device])

@@ -32,7 +32,8 @@ class Checkpoint:
     tensors : dict
         Parameters and buffers by name, float32 on the CPU.
     architecture : dict or None
-        The model's YAML as Ultralytics keeps it, where the file has one.
+        The model's YAML as Ultralytics keeps it, or the file's own dict ``architecture``, where
+        it has one.
     names : tuple of str
         Class names, empty where the file has none.
     card : dict or None
@@ -128,7 +129,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors = {name: value.float() for name, value in _state(model).items()}
     if not tensors:
         raise InputError("holds no tensors", file=path, fix="give a model's weights")
-    architecture = getattr(model, "yaml", None)
+    architecture = getattr(model, "yaml", outer.get("architecture"))
     card = outer.get(CARD_KEY)
     return Checkpoint(
         path=path,

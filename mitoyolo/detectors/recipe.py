@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -92,6 +92,9 @@ class Recipe:
         Ultralytics' own keys that differ from its defaults.
     """
 
+    batch: ClassVar[int] = 16
+    imgsz: ClassVar[None] = None
+
     select: str = "map"
     rot90: bool = False
     stain: float = 0.0
@@ -116,6 +119,11 @@ class Recipe:
                 "rect=true: turned tiles would not fit into their batch", fix="add rot90=false"
             )
 
+    def to_dict(self) -> dict[str, Any]:
+        """All keys, ours and Ultralytics', in one dict."""
+        values = asdict(self)
+        return {**values.pop("settings"), **values}
+
     def jitter(self, seed: int) -> StainJitter:
         """The stain augmentation of this recipe."""
         return StainJitter(self.stain_method, strength=self.stain, seed=seed)
@@ -125,13 +133,17 @@ OWN = ("select", "rot90", "stain", "stain_method")
 """Keys of a recipe that are mitoyolo's, not Ultralytics'."""
 
 
-def read_recipe(name: str = DEFAULT, changes: dict[str, Any] | None = None) -> Recipe:
+def read_recipe(
+    model: str, name: str | None = None, changes: dict[str, Any] | None = None
+) -> Recipe:
     """A recipe with changes on top.
 
     Parameters
     ----------
-    name : str
-        One of :data:`RECIPES`, or a YAML file of such keys.
+    model : str
+        Any of YOLO: one recipe is for all sizes.
+    name : str, optional
+        One of :data:`RECIPES`, or a YAML file of such keys; None: the first of them.
     changes : dict, optional
         Keys of ours or of Ultralytics with the user's values.
 
@@ -142,6 +154,7 @@ def read_recipe(name: str = DEFAULT, changes: dict[str, Any] | None = None) -> R
         is not taken.
     """
     changes = {key: _checked(key, value) for key, value in (changes or {}).items()}
+    name = DEFAULT if name is None else name
     values = {**_load(name), **changes}
     own = {key: values.pop(key) for key in OWN if key in values}
     try:

@@ -116,10 +116,12 @@ class Training:
     dataset : Dataset
     run : Path
         The run folder; only the first process writes there.
-    recipe : str
-        A name or a YAML file, with ``settings`` on top.
+    recipe : object
+        As the family's ``read_recipe`` gave it.
     epochs, imgsz, batch, seed : int
         ``batch`` of all processes together.
+    accumulate : int
+        Parts into which a process splits its tiles of a step, for little memory.
     devices : tuple of str
         `("cpu",)`, or the GPUs of this machine's processes.
     protocol : Protocol
@@ -134,11 +136,11 @@ class Training:
     start: Path | None
     dataset: Dataset
     run: Path
-    recipe: str
-    settings: dict[str, Any]
+    recipe: Any
     epochs: int
     imgsz: int
     batch: int
+    accumulate: int
     seed: int
     devices: tuple[str, ...]
     protocol: Protocol

@@ -7,9 +7,13 @@ from pathlib import Path
 
 from converters.errors import InputError, OptionError
 from mitoyolo.detectors.exported import format_of
+from mitoyolo.detectors.families import MODELS
 
 ENVIRONMENT = "MITOYOLO_WEIGHTS"
 """Environment variable that names one more folder to look in."""
+
+SUFFIXES = (".pt", ".pth")
+"""Of checkpoints: ours and Ultralytics', torchvision's."""
 
 
 def weight_folders() -> list[Path]:
@@ -19,8 +23,20 @@ def weight_folders() -> list[Path]:
         Path(),
         Path("weights"),
         *([Path(named)] if named else []),
-        Path.home() / ".cache" / "mitoyolo" / "weights",
+        _own_folder(),
+        _torch_folder(),
     ]
+
+
+def _own_folder() -> Path:
+    return Path.home() / ".cache" / "mitoyolo" / "weights"
+
+
+def _torch_folder() -> Path:
+    """Where torch.hub, hence torchvision, keeps what it fetched."""
+    caches = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    home = os.environ.get("TORCH_HOME", Path(caches) / "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def find_weights(asked: str | None, model: str) -> Path | None:
@@ -32,12 +48,12 @@ def find_weights(asked: str | None, model: str) -> Path | None:
         A file, a name such as `yolov5n.pt`, `none` for a start from scratch, or None for the
         pretrained weights of ``model``.
     model : str
-        The model's name, for example `yolov5n`.
+        One of :data:`~mitoyolo.detectors.families.MODELS`.
 
     Returns
     -------
     Path or None
-        None: from scratch.
+        None: from scratch, as asked for, or where a model that can has no pretrained weights here.
 
     Raises
     ------
@@ -53,18 +69,20 @@ def find_weights(asked: str | None, model: str) -> Path | None:
     if asked and Path(asked).is_file():
         return Path(asked)
     if asked is None:
-        names = [f"{model}u.pt", f"{model}.pt"]
-    elif Path(asked).name == asked and not asked.endswith(".pt"):
+        names = list(MODELS[model].pretrained)
+    elif Path(asked).name == asked and not asked.endswith(SUFFIXES):
         names = [asked, f"{asked}.pt"]
     else:
         names = [asked]
     if found := _find(names):
         return found
+    if asked is None and not MODELS[model].needs_pretrained:
+        return None
     if asked and Path(asked).is_dir():
         check_checkpoint(Path(asked))
     raise InputError(
         f"weights {' or '.join(names)} not found on this machine, and nothing is downloaded",
-        fix=f"put the file into {weight_folders()[-1]} or the folder named by ${ENVIRONMENT}, "
+        fix=f"put the file into {_own_folder()} or the folder named by ${ENVIRONMENT}, "
         "or give --weights FILE, or --weights none to start from scratch",
     )
 

@@ -221,10 +221,10 @@ def to_detections(rows: NDArray[np.float32], inside: Inside, width: int, height:
 
 
 def load(
-    path: Path, *, device: str = "cpu", imgsz: int | None = None, trust: bool = False
+    source: Path | Checkpoint, *, device: str = "cpu", imgsz: int | None = None, trust: bool = False
 ) -> YoloDetector:
     """A ``.pt`` file as a detector, see :func:`mitoyolo.detectors.base.load_detector`."""
-    model, card = open_model(path, trust=trust)
+    model, card = open_model(source, trust=trust)
     where = torch_name(device)
     return YoloDetector(
         model.to(where),
@@ -245,11 +245,15 @@ def torch_name(device: str) -> str:
     return device if device == "cpu" else f"cuda:{device}"
 
 
-def open_model(path: Path, *, trust: bool = False) -> tuple[DetectionModel, Card | None]:
+def open_model(
+    source: Path | Checkpoint, *, trust: bool = False
+) -> tuple[DetectionModel, Card | None]:
     """The model of a ``.pt`` file on the CPU, fused and ready to infer, and its card.
 
     Parameters
     ----------
+    source : Path or Checkpoint
+        The file, or what was read of it.
     trust : bool
         Load the file by Ultralytics, which runs the code in it; else the model is rebuilt from its
         architecture and tensors.
@@ -259,7 +263,8 @@ def open_model(path: Path, *, trust: bool = False) -> tuple[DetectionModel, Card
     InputError
         No such file, or it holds no model that detects upright boxes.
     """
-    model, card = (_unpickled if trust else _rebuilt)(path)
+    path = source.path if isinstance(source, Checkpoint) else source
+    model, card = _unpickled(path) if trust else _rebuilt(source)
     try:
         head: Any = model.model[-1]  # type: ignore[index]
         names = card.classes if card else class_names(model.names)
@@ -297,9 +302,10 @@ def _unpickled(path: Path) -> tuple[DetectionModel, Card | None]:
     return model, _card(content.get(CARD_KEY), path)
 
 
-def _rebuilt(path: Path) -> tuple[DetectionModel, Card | None]:
+def _rebuilt(source: Path | Checkpoint) -> tuple[DetectionModel, Card | None]:
     """From the architecture and the tensors in the file."""
-    checkpoint, architecture = _read_model(path)
+    checkpoint, architecture = _read_model(source)
+    path = checkpoint.path
     if architecture.get("activation"):  # Ultralytics evaluates this text as Python
         raise InputError(
             "its architecture names an activation of its own, which is code",
@@ -321,9 +327,10 @@ def _rebuilt(path: Path) -> tuple[DetectionModel, Card | None]:
     return model, card
 
 
-def _read_model(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+def _read_model(source: Path | Checkpoint) -> tuple[Checkpoint, dict[str, Any]]:
     """A checkpoint that may be of an Ultralytics detector, and a copy of its architecture."""
-    checkpoint = read_checkpoint(path)
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+    path = checkpoint.path
     if checkpoint.architecture is None:
         raise InputError(
             "holds no Ultralytics model", file=path, fix="give the best.pt of a training run"

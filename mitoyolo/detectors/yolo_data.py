@@ -16,11 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Sampler
 
 from converters.errors import OptionError
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.recipe import Recipe
+from mitoyolo.detectors.sampler import EpochSampler
 from mitoyolo.distributed import Process, shared
 
 from ultralytics.data.augment import BaseTransform, Mosaic
@@ -124,48 +124,6 @@ def _mosaics(transform: Any) -> Iterator[Mosaic]:
         yield transform
     for inner in getattr(transform, "transforms", None) or ():
         yield from _mosaics(inner)
-
-
-class EpochSampler(Sampler[int]):
-    """An order of all tiles drawn anew for each epoch, of which a process takes every ``world``-th.
-
-    The processes' batches of a step are together the batch that one process would take. Where the
-    tiles cannot be shared out evenly, the epoch's first ones come twice.
-
-    Parameters
-    ----------
-    tiles : int
-        How many there are.
-    seed : int
-    process : Process
-    shuffle : bool
-        False: in the order of the data set.
-
-    Examples
-    --------
-    >>> sampler = EpochSampler(4, seed=0, process=Process(), shuffle=False)
-    >>> list(sampler), list(sampler)
-    ([0, 1, 2, 3], [4, 5, 6, 7])
-    """
-
-    def __init__(self, tiles: int, *, seed: int, process: Process, shuffle: bool = True) -> None:
-        self.epoch = 0
-        self._tiles, self._seed, self._process, self._shuffle = tiles, seed, process, shuffle
-
-    def __len__(self) -> int:
-        return -(-self._tiles // self._process.world)
-
-    def __iter__(self) -> Iterator[int]:
-        """Numbers ``epoch * tiles + tile``; the next call is the next epoch."""
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        order = np.arange(self._tiles)
-        if self._shuffle:
-            order = np.random.default_rng([self._seed, epoch]).permutation(self._tiles)
-        order = np.resize(order, len(self) * self._process.world)
-        yield from (epoch * self._tiles + order[self._process.rank :: self._process.world]).tolist()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Nothing: the loader reads ahead into the next epoch before Ultralytics announces it."""
 
 
 def training_loader(

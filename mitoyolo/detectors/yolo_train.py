@@ -24,7 +24,7 @@ from mitoyolo.dataset import Dataset
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import CARD_KEY, Card
 from mitoyolo.detectors.failures import EngineError, foreseen
-from mitoyolo.detectors.recipe import Recipe, read_recipe
+from mitoyolo.detectors.recipe import Recipe
 from mitoyolo.detectors.state import (
     State,
     random_states,
@@ -57,7 +57,7 @@ class MitosisTrainer(DetectionTrainer):
     Parameters
     ----------
     training : Training
-    recipe : Recipe
+        Its recipe is a :class:`~mitoyolo.detectors.recipe.Recipe`.
     """
 
     model: Any  # Ultralytics declares what these are before training has begun
@@ -69,8 +69,9 @@ class MitosisTrainer(DetectionTrainer):
     loss: Any
     best_fitness: Any
 
-    def __init__(self, training: Training, recipe: Recipe) -> None:
-        self._training, self._recipe = training, recipe
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self._recipe: Recipe = training.recipe
         self._process, state = training.process, training.state
         self.outcome = outcome_from_dict(state["outcome"]) if state else Outcome()
         self._score: Score | None = None
@@ -79,7 +80,7 @@ class MitosisTrainer(DetectionTrainer):
         self._last_step = state["last_step"] if state else -1
         self._pending: dict[str, torch.Tensor] = state["pending"] if state else {}
         threads = torch.get_num_threads()
-        super().__init__(overrides=_overrides(training, recipe))
+        super().__init__(overrides=_overrides(training))
         if self.device.type == "cpu":  # Ultralytics leaves a core idle, and all above eight
             torch.set_num_threads(threads)
         elif self._process.world > 1:
@@ -384,9 +385,9 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _overrides(training: Training, recipe: Recipe) -> dict[str, Any]:
+def _overrides(training: Training) -> dict[str, Any]:
     return {
-        **recipe.settings,
+        **training.recipe.settings,
         "exist_ok": True,
         "plots": False,  # ours are drawn from results.csv
         "model": str(training.run / START),
@@ -430,16 +431,15 @@ def fit(training: Training) -> Outcome:
     Raises
     ------
     InputError
-        Recipe, data or weights cannot be used.
+        Data or weights cannot be used.
     EngineError
         torch or Ultralytics gave up.
     """
-    recipe = read_recipe(training.recipe, training.settings)
     if training.process.first and training.state is None:
         model = start_model(training.model, training.start, training.dataset.labels, training.seed)
         write_start(training.run / START, model)
     with foreseen("give a smaller --batch or --imgsz, or a smaller --model"):
-        trainer = MitosisTrainer(training, recipe)
+        trainer = MitosisTrainer(training)
         trainer.train()
     trainer.outcome.peak_memory_mib = peak_memory_mib()
     return trainer.outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,8 @@ from test_train import OPTIONS, sources
 
 from converters.errors import InputError, OptionError
 from converters.files import read_json
-from mitoyolo.detectors.recipe import DEFAULT, FIXED, OPTIMIZERS, read_recipe
+from mitoyolo.detectors import recipe as module
+from mitoyolo.detectors.recipe import DEFAULT, FIXED, OPTIMIZERS
 from mitoyolo.detectors.recipe import OPTIONS as KEYS_OF_OPTIONS
 from mitoyolo.detectors.state import State, read_state
 from mitoyolo.detectors.training import Score
@@ -28,6 +30,8 @@ from mitoyolo.train import train
 from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.metrics import DetMetrics
+
+read_recipe = partial(module.read_recipe, "yolov5n")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch.hub import get_dir
 
 from converters.errors import InputError, OptionError
 from mitoyolo.detectors.weights import ENVIRONMENT, find_weights
@@ -16,7 +17,8 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    for name in (ENVIRONMENT, "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -47,6 +49,39 @@ def test_the_places_are_searched_in_order(bare: Path, monkeypatch: pytest.Monkey
     here = put(Path("yolov5n.pt"))
     assert find_weights(None, "yolov5n") == here
     assert find_weights("yolov5n", "yolov5n") == here
+
+
+def test_weights_that_torchvision_fetched_are_found_last(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders are those of torch.hub.get_dir."""
+    caches = bare / "home" / ".cache"
+    name = "resnet50-0676ba61.pth"
+    found = put(caches / "torch" / "hub" / "checkpoints" / name)
+    assert find_weights(None, "faster-rcnn") == find_weights(name, "yolov5n") == found
+    better = put(caches / "mitoyolo" / "weights" / name)
+    assert find_weights(None, "faster-rcnn") == better
+    better.unlink()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bare / "x"))
+    assert find_weights(None, "faster-rcnn") is None
+    found = put(bare / "x" / "torch" / "hub" / "checkpoints" / name)
+    assert find_weights(None, "faster-rcnn") == found
+    monkeypatch.setenv("TORCH_HOME", "~/t")
+    found = put(bare / "home" / "t" / "hub" / "checkpoints" / name)
+    assert find_weights(None, "faster-rcnn") == found
+    assert get_dir() == str(found.parents[1].expanduser())
+
+
+def test_the_first_of_a_models_weights_is_taken() -> None:
+    put(Path("resnet50-0676ba61.pth"))
+    detector = put(Path("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"))
+    assert find_weights(None, "faster-rcnn") == detector
+
+
+def test_what_was_asked_for_by_name_is_no_start_from_scratch() -> None:
+    assert find_weights(None, "mitos-rcnn") is None
+    with pytest.raises(InputError, match=r"^weights vgg16-397923af\.pth not found on this machine"):
+        find_weights("vgg16-397923af.pth", "mitos-rcnn")
 
 
 def test_the_current_form_comes_before_the_classic() -> None:

@@ -80,11 +80,11 @@ def test_plain_ultralytics_and_ours_begin_with_the_same_tensors(tmp_path: Path) 
     with bar("training", unit="tiles") as progress:
         training = Training(
             model="yolov5n", start=start, dataset=open_dataset(root), run=tmp_path / "ours",
-            recipe="ultralytics", settings={}, epochs=1, imgsz=64, batch=4, seed=7,
-            devices=("cpu",), protocol=get_protocol("centroid"), process=Process(),
-            progress=progress, state=None,
+            recipe=read_recipe("yolov5n", "ultralytics"), epochs=1, imgsz=64, batch=4,
+            accumulate=1, seed=7, devices=("cpu",), protocol=get_protocol("centroid"),
+            process=Process(), progress=progress, state=None,
         )  # fmt: skip
-        ours = MitosisTrainer(training, read_recipe("ultralytics"))
+        ours = MitosisTrainer(training)
     written = tensors(5)
     for trainer in (plain, ours):
         trainer.setup_model()

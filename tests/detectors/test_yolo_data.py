@@ -1,4 +1,4 @@
-"""Training tiles: exact turns, items that depend on seed, epoch and tile alone, and their order."""
+"""Training tiles: exact turns, items that depend on seed, epoch and tile alone, and batches."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from converters.errors import OptionError
+from detectors.test_sampler import orders
 from mitoyolo.detectors.recipe import read_recipe
-from mitoyolo.detectors.yolo_data import EpochSampler, Rot90, TrainingTiles, training_loader
+from mitoyolo.detectors.yolo_data import Rot90, TrainingTiles, training_loader
 from mitoyolo.detectors.yolo_train import MitosisTrainer
 from mitoyolo.distributed import Process
 
@@ -138,7 +137,7 @@ def open_tiles(
     **more: Any,
 ) -> TrainingTiles:
     """The tiles as the trainer opens them."""
-    recipe = read_recipe(name, changes)
+    recipe = read_recipe("yolov5n", name, changes)
     given = {
         "img_path": str(images), "imgsz": SIDE, "batch_size": 4, "augment": augment,
         "hyp": get_cfg(overrides=recipe.settings), "rect": False, "cache": None, "stride": 32,
@@ -294,54 +293,7 @@ def test_the_plain_recipe_gives_what_plain_ultralytics_gives(images: Path) -> No
         assert same(ours[index], expected)
 
 
-# --- their order ------------------------------------------------------------------------------
-
-
-def orders(tiles: int, world: int, epochs: int, **more: Any) -> list[list[list[int]]]:
-    """For each process, its numbers in each epoch."""
-    samplers = [
-        EpochSampler(tiles, seed=3, process=Process(rank=rank, world=world), **more)
-        for rank in range(world)
-    ]
-    return [[list(sampler) for _ in range(epochs)] for sampler in samplers]
-
-
-@given(tiles=st.integers(1, 40), world=st.integers(1, 6), batch=st.integers(1, 5))
-def test_the_processes_share_the_order_of_one(tiles: int, world: int, batch: int) -> None:
-    (alone,) = orders(tiles, 1, 3)
-    shares = orders(tiles, world, 3)
-    for epoch in range(3):
-        assert sorted(alone[epoch]) == list(range(epoch * tiles, (epoch + 1) * tiles))
-        length = -(-tiles // world)
-        assert {len(share[epoch]) for share in shares} == {length}
-        whole = [
-            number for step in zip(*(s[epoch] for s in shares), strict=True) for number in step
-        ]
-        expected = (alone[epoch] * world)[: length * world]  # the first ones again
-        assert whole == expected
-        for first in range(0, length, batch):
-            step = [n for share in shares for n in share[epoch][first : first + batch]]
-            of_one = expected[first * world : (first + batch) * world]
-            assert sorted(step) == sorted(of_one)
-
-
-def test_epochs_and_seeds_have_their_own_order() -> None:
-    (epochs,) = orders(30, 1, 3)
-    drawn = [[number % 30 for number in epoch] for epoch in epochs]
-    drawn.append(list(EpochSampler(30, seed=4, process=Process())))
-    drawn.append(list(range(30)))
-    assert len({tuple(order) for order in drawn}) == 5
-    (straight,) = orders(30, 1, 1, shuffle=False)
-    assert straight == [list(range(30))]
-
-
-def test_a_resumed_sampler_goes_on() -> None:
-    (epochs,) = orders(30, 1, 4)
-    sampler = EpochSampler(30, seed=3, process=Process())
-    sampler.epoch = 2
-    sampler.set_epoch(0)  # as Ultralytics says too late
-    assert [list(sampler), list(sampler)] == epochs[2:]
-    assert len(sampler) == 30
+# --- their loader ----------------------------------------------------------------------------
 
 
 def loader(tiles: TrainingTiles, *, workers: int = 0, **more: Any) -> Any:
@@ -387,7 +339,7 @@ def test_workers_read_the_same_and_mosaic_ends_in_time(
         assert_equal(list(worked), epochs[epoch])
     trainer = object.__new__(MitosisTrainer)  # what Ultralytics' loop does then
     trainer.train_loader, trainer.epoch = worked, 2
-    trainer.args = get_cfg(overrides=read_recipe().settings)
+    trainer.args = get_cfg(overrides=read_recipe("yolov5n").settings)
     trainer._close_dataloader_mosaic()
     worked.reset()
     late = loader(open_tiles(images, {"mosaic": 0.0}), epoch=2)
@@ -456,7 +408,7 @@ def test_the_first_process_reads_the_labels_for_all(
 
     monkeypatch.setattr("mitoyolo.detectors.yolo_data.shared", shared)
     other = SimpleNamespace(first=False)
-    recipe = read_recipe()
+    recipe = read_recipe("yolov5n")
     tiles = TrainingTiles(
         recipe=recipe, seed=0, process=other, img_path=str(images), imgsz=SIDE, data=DATA,  # type: ignore[arg-type]
         hyp=get_cfg(overrides=recipe.settings),
