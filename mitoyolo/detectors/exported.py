@@ -227,7 +227,8 @@ def load(
             fix="add --trust if you know where it is from, or export its .pt by `mitoyolo export`",
         )
     require(name, kind.runs)
-    from mitoyolo.detectors.yolo import YoloDetector, torch_name
+    from mitoyolo.detectors.base import torch_name
+    from mitoyolo.detectors.yolo import YoloDetector
 
     classes, side = _facts(file)
     if card and card.classes != classes:
