@@ -54,6 +54,9 @@ BOX_COLUMNS = ["annotation", "x", "y"]
 DROPPED_COLUMNS = ["file", "where", "reason", "detail"]
 AUGMENTED_COLUMNS = ["tile", "of", "transform"]
 
+TURNED = ("rot90", "rot270")
+"""Transforms of copies that exchange width and height."""
+
 UNLABELLED = "unlabelled"
 """The split of images that nobody annotated: they are kept beside the others and never scored."""
 
@@ -393,7 +396,8 @@ def open_dataset(path: Path) -> Dataset:
 
 
 def _copies(root: Path, tiles: dict[str, Tile]) -> Iterator[tuple[Tile, str]]:
-    """Copies and how they were made; their place in the source image is that of what they show."""
+    """Copies in their own size and how they were made; they begin in the source image where what
+    they show begins."""
     file = root / AUGMENTED
     for line, row in read_rows(file, AUGMENTED_COLUMNS) if file.exists() else ():
         if row["of"] not in tiles:
@@ -402,8 +406,11 @@ def _copies(root: Path, tiles: dict[str, Tile]) -> Iterator[tuple[Tile, str]]:
                 file=file,
                 where=f"line {line}",
             )
-        copy = tiles[row["tile"]] = replace(tiles[row["of"]], name=row["tile"])
-        yield copy, row["transform"]
+        of, transform = tiles[row["of"]], row["transform"]
+        width, height = reversed(of.size) if transform in TURNED else of.size
+        copy = replace(of, name=row["tile"], width=width, height=height)
+        tiles[copy.name] = copy
+        yield copy, transform
 
 
 def _check_block(block: dict[str, Any], index: Path) -> None:

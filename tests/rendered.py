@@ -82,6 +82,7 @@ def write_dataset(
     mpp: tuple[float, float] = (0.5, 0.5),
     labels: Sequence[str] = ("mitosis",),
     normalisation: dict[str, Any] | None = None,
+    side: int = SIDE,
 ) -> Path:
     """Write a dataset folder as ``convert`` does; the folder is returned."""
     items: dict[str, list[Labelled]] = {split: [] for split in SPLITS}
@@ -92,7 +93,7 @@ def write_dataset(
         for cell in source.cells:
             if cell.label:
                 rows.append((source.name, case, cell.label, cell.x, cell.y, 16, 16, None, "box"))
-        for window in grid(source.width, source.height, SIDE, OVERLAP):
+        for window in grid(source.width, source.height, side, OVERLAP):
             tile = Tile(
                 name=f"{source.name}_{window.x}_{window.y}", source=source.name, case=case,
                 split=source.split, x=window.x, y=window.y, width=window.width,

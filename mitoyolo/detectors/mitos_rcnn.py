@@ -30,6 +30,7 @@ What the paper leaves open, and what is done here:
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ class FusedVgg(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = vgg16_layers(CONV4_3)
-        self.deconvolution = nn.ConvTranspose2d(512, 512, kernel_size=4, stride=2, padding=1)
+        self.deconvolution = nn.ConvTranspose2d(512, 512, 4, stride=2, padding=1, output_padding=1)
         self.norm3, self.norm4 = L2Norm(256), L2Norm(512)
         self.reduce = nn.Conv2d(256 + 512, self.out_channels, kernel_size=1)
         begin_new(self.deconvolution, self.reduce)
@@ -96,7 +97,7 @@ class FusedVgg(nn.Module):
         """(n, 3, H, W) to the two maps."""
         conv3 = self.features[:CONV3_3](images)
         conv4 = self.features[CONV3_3:](conv3)
-        up = self.deconvolution(conv4, output_size=conv3.shape[-2:])
+        up = self.deconvolution(conv4)[:, :, : conv3.shape[2], : conv3.shape[3]]
         fused = self.reduce(torch.cat([self.norm3(conv3), self.norm4(up)], dim=1))
         return OrderedDict(conv4_3=conv4, fused=fused)
 
@@ -104,7 +105,13 @@ class FusedVgg(nn.Module):
 class PaperRPN(RegionProposalNetwork):
     """torchvision's RPN with the paper's loss: smooth L1 times lambda, a mean over places."""
 
-    def __init__(self, channels: int, sides: tuple[float, ...], ratios: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        sides: tuple[float, ...],
+        ratios: tuple[float, ...],
+        proposals: int,
+    ) -> None:
         anchors = AnchorGenerator((sides,), (ratios,))
         super().__init__(
             anchors,
@@ -114,7 +121,7 @@ class PaperRPN(RegionProposalNetwork):
             batch_size_per_image=256,
             positive_fraction=0.5,
             pre_nms_top_n={"training": 2000, "testing": 1000},
-            post_nms_top_n={"training": 2000, "testing": 300},
+            post_nms_top_n={"training": 2000, "testing": proposals},
             nms_thresh=NMS_IOU,
         )
         begin_new(self.head)
@@ -141,8 +148,8 @@ class PaperRPN(RegionProposalNetwork):
 class SecondRPN(PaperRPN):
     """RPN_2: its own window over the fused map, and the proposals of RPN_1 as further anchors."""
 
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__(channels, (WINDOW,), (1.0,))
+    def __init__(self, channels: int, stride: int, proposals: int) -> None:
+        super().__init__(channels, (WINDOW,), (1.0,), proposals)
         self.stride = stride
 
     def propose(
@@ -172,16 +179,15 @@ class SecondRPN(PaperRPN):
         """
         own = self.anchor_generator(images, [feature])
         scores, deltas = concat_box_prediction_layers(*self.head([feature]))
-        places = len(own[0])
         scores_at, deltas_at = self._at(feature, earlier)
         anchors = [torch.cat(pair) for pair in zip(own, earlier, strict=True)]
-        split = [len(boxes) for boxes in earlier]
-        score = _join(scores.split(places), scores_at.split(split))
-        delta = _join(deltas.split(places), deltas_at.split(split))
+        split = [boxes.shape[0] for boxes in earlier]
+        score = _join(scores.view(len(own), -1, 1), scores_at.split(split))
+        delta = _join(deltas.view(len(own), -1, 4), deltas_at.split(split))
         proposals = []
         for anchor, one, move, size in zip(anchors, score, delta, images.image_sizes, strict=True):
             boxes = self.box_coder.decode(move.detach(), [anchor])
-            kept, _ = self.filter_proposals(boxes.view(1, -1, 4), one, [size], [len(anchor)])
+            kept, _ = self.filter_proposals(boxes.view(1, -1, 4), one, [size], [anchor.shape[0]])
             proposals += kept
         if targets is None:
             return proposals, {}
@@ -197,17 +203,17 @@ class SecondRPN(PaperRPN):
         return scores[:, :, 1, 1], deltas[:, :, 1, 1]
 
 
-def _join(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> list[Tensor]:
+def _join(first: Iterable[Tensor], second: Iterable[Tensor]) -> list[Tensor]:
     return [torch.cat(pair) for pair in zip(first, second, strict=True)]
 
 
 class TwoRPNs(nn.Module):
     """RPN_1 on conv4_3, and RPN_2 on the fused map with RPN_1's proposals."""
 
-    def __init__(self, sides: tuple[float, ...]) -> None:
+    def __init__(self, sides: tuple[float, ...], proposals: int = 300) -> None:
         super().__init__()
-        self.rpn_1 = PaperRPN(512, sides, RATIOS)
-        self.rpn_2 = SecondRPN(FusedVgg.out_channels, stride=4)
+        self.rpn_1 = PaperRPN(512, sides, RATIOS, proposals)
+        self.rpn_2 = SecondRPN(FusedVgg.out_channels, stride=4, proposals=proposals)
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], targets: Targets | None = None

@@ -24,6 +24,7 @@ from mitoyolo.detectors.rcnn_models import (
     build,
     set_input_side,
 )
+from mitoyolo.detectors.rcnn_recipe import RcnnRecipe
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import Detections
 
@@ -109,7 +110,7 @@ def start_network(
     classes: tuple[str, ...],
     *,
     imgsz: int,
-    anchors: tuple[float, ...] | None,
+    recipe: RcnnRecipe,
     median_side: Callable[[], float],
     seed: int,
 ) -> tuple[GeneralizedRCNN, Architecture]:
@@ -125,9 +126,9 @@ def start_network(
     classes : tuple of str
     imgsz : int
         Side of the network's input, px.
-    anchors : tuple of float or None
-        Sides in px; None: the paper's for MITOS-RCNN, those of the weights where they are a
-        ``best.pt``, else half, once and twice ``median_side()``.
+    recipe : RcnnRecipe
+        Where it leaves the anchors open: the paper's for MITOS-RCNN, those of the weights where
+        they are a ``best.pt``, else half, once and twice ``median_side()``.
     seed : int
         Of the random tensors.
 
@@ -144,6 +145,7 @@ def start_network(
             file=weights,
             fix=f"give --model {earlier.model}, or other --weights",
         )
+    anchors = recipe.anchors
     if anchors is None and earlier:
         anchors = earlier.anchors
     elif anchors is None and model == "mitos-rcnn":
@@ -156,6 +158,7 @@ def start_network(
         classes=classes,
         imgsz=imgsz,
         anchors=anchors,
+        proposals=recipe.proposals,
         frozen=earlier.frozen if earlier else checkpoint is not None,
     )
     torch.manual_seed(seed)

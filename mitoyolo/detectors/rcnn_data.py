@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
-from mitoyolo.dataset import Dataset, Tile
+from converters.errors import InputError
+from mitoyolo.dataset import MANIFEST, Dataset, Tile
 from mitoyolo.detectors.rcnn_recipe import RcnnRecipe
 from mitoyolo.images import RGB, read_rgb
 from mitoyolo.label_file import read_boxes
@@ -75,13 +76,25 @@ class TrainingTiles(TorchDataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """The tile of number ``index`` modulo their count, in the epoch that the quotient is."""
         epoch, number = divmod(index, len(self))
-        image = read_rgb(self._dataset.image_path(self._tiles[number]))
+        image = self._read(self._tiles[number])
         rng = np.random.default_rng([self._seed, epoch, number])
         image, boxes = augmented(image, self.boxes[number], self._recipe, rng)
         return as_tensor(image), {
             "boxes": torch.from_numpy(boxes.astype(np.float32)),
             "labels": torch.from_numpy(self._labels[number] + 1),
         }
+
+    def _read(self, tile: Tile) -> RGB:
+        path = self._dataset.image_path(tile)
+        image = read_rgb(path)
+        height, width, _ = image.shape
+        if (width, height) != tile.size:  # its boxes, which are in pixels, would lie elsewhere
+            raise InputError(
+                f"{width} x {height} px, expected {tile.width} x {tile.height} as in {MANIFEST}",
+                file=path,
+                fix="convert again",
+            )
+        return image
 
 
 def read_targets(dataset: Dataset, tile: Tile) -> tuple[Boxes, NDArray[np.int64]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from math import inf
 from typing import Any
 
 import torch
@@ -55,6 +56,8 @@ class Architecture:
         Side in pixels of the network's input: the longer one, or both where it is squashed.
     anchors : tuple of float
         Sides of the first stage's anchors, px of the input; each stands in three ratios.
+    proposals : int
+        How many of the last proposals the second stage looks at, at most, in inference.
     frozen : bool
         Whether BatchNorm keeps pretrained statistics, and the first layers their weights.
     """
@@ -63,7 +66,8 @@ class Architecture:
     classes: tuple[str, ...]
     imgsz: int
     anchors: tuple[float, ...]
-    frozen: bool
+    proposals: int = 300
+    frozen: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists, strings and numbers."""
@@ -83,11 +87,13 @@ def architecture_from_dict(values: dict[str, Any]) -> Architecture:
         known = {field.name: values[field.name] for field in fields(Architecture)}
         known["anchors"] = tuple(float(side) for side in known["anchors"])
         known["classes"] = tuple(str(name) for name in known["classes"])
-        known["imgsz"], known["frozen"] = int(known["imgsz"]), bool(known["frozen"])
-    except (KeyError, TypeError) as error:
+        known["imgsz"], known["proposals"] = int(known["imgsz"]), int(known["proposals"])
+        known["frozen"] = bool(known["frozen"])
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(str(error)) from None
-    sound = known["model"] in BUILDERS and known["anchors"] and min(known["anchors"]) > 0
-    if not sound or not known["classes"] or known["imgsz"] < 1:
+    anchors = known["anchors"]
+    sound = known["model"] in list(BUILDERS) and all(0 < side < inf for side in anchors)
+    if not sound or not anchors or not known["classes"] or known["imgsz"] < 1:
         raise ValueError("not an architecture of this version")
     return Architecture(**known)
 
@@ -127,6 +133,7 @@ def _with_fpn(backbone: str, architecture: Architecture) -> GeneralizedRCNN:
         rpn_anchor_generator=AnchorGenerator(
             (architecture.anchors,) * FPN_LEVELS, (RATIOS,) * FPN_LEVELS
         ),
+        rpn_post_nms_top_n_test=architecture.proposals,
         box_score_thresh=CONFIDENCE,
         box_nms_thresh=NMS_IOU,
         box_detections_per_img=MAX_DETECTIONS,
@@ -185,7 +192,7 @@ def _on_vgg(end: int, stride: int, architecture: Architecture) -> GeneralizedRCN
         batch_size_per_image=256,
         positive_fraction=0.5,
         pre_nms_top_n={"training": 12000, "testing": 6000},
-        post_nms_top_n={"training": 2000, "testing": 300},
+        post_nms_top_n={"training": 2000, "testing": architecture.proposals},
         nms_thresh=0.7,
     )
     second = RoIHeads(RoIPool("map", stride), Fc67(), predictor, **_SECOND_STAGE)
@@ -211,7 +218,8 @@ def _mitos_rcnn(architecture: Architecture) -> GeneralizedRCNN:
     predictor = FastRCNNPredictor(FusedVgg.out_channels * POOLED**2, len(architecture.classes) + 1)
     begin_new(predictor)
     second = PaperHead(RoIPool("fused", 4), nn.Flatten(), predictor, **_SECOND_STAGE)
-    return GeneralizedRCNN(backbone, TwoRPNs(architecture.anchors), second, _squash(architecture))
+    rpns = TwoRPNs(architecture.anchors, architecture.proposals)
+    return GeneralizedRCNN(backbone, rpns, second, _squash(architecture))
 
 
 def _freeze(backbone: Vgg | FusedVgg, architecture: Architecture) -> None:

@@ -40,6 +40,10 @@ class RcnnRecipe:
         Side of the network's input in px, where ``--imgsz`` says nothing; None: the tiles' longest.
     anchors : tuple of float or None
         Sides in px of the input; None: chosen for model and data.
+    rois : int
+        Regions an image that the second stage is trained on, a quarter of them mitoses at most.
+    proposals : int
+        The most that it looks at in inference.
     lr0, momentum, weight_decay : float
         Of stochastic gradient descent.
     warmup : float
@@ -61,6 +65,8 @@ class RcnnRecipe:
     batch: int
     imgsz: int | None
     anchors: tuple[float, ...] | None
+    rois: int
+    proposals: int
     lr0: float
     momentum: float
     weight_decay: float
@@ -143,6 +149,8 @@ READERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "batch": (_whole(1), "a whole number of at least 1"),
     "imgsz": (_side, "a whole number of at least 32, or null"),
     "anchors": (_anchors, "auto, or sides in px such as 16,32,64"),
+    "rois": (_whole(1), "a whole number of at least 1"),
+    "proposals": (_whole(1), "a whole number of at least 1"),
     "lr0": (_number(0, 10), "0 to 10"),
     "momentum": (_number(0, 1), "0 to 1"),
     "weight_decay": (_number(0, 1), "0 to 1"),

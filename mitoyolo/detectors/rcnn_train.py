@@ -107,6 +107,7 @@ class RcnnTrainer:
             note(f"{tiles.left_out} boxes under a pixel of the network's input are not trained on")
         self._loader = training_loader(tiles, training, self._recipe, self._epoch)
         self._network, self._architecture = _network(training, self._recipe, tiles)
+        self._network.roi_heads.fg_bg_sampler.batch_size_per_image = self._recipe.rois
         self._network.to(self._device)
         self._model: nn.Module = self._network
         if self._process.world > 1:
@@ -347,7 +348,7 @@ def _network(
         training.start,
         tuple(training.dataset.labels),
         imgsz=training.imgsz,
-        anchors=recipe.anchors,
+        recipe=recipe,
         median_side=lambda: tiles.median_side(training.imgsz),
         seed=training.seed,
     )
