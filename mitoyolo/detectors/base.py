@@ -121,3 +121,8 @@ def check_device(device: str) -> None:
     """Refuse a device that this machine lacks."""
     if device != "cpu":
         check_gpus(device, [device])
+
+
+def torch_name(device: str) -> str:
+    """A device as torch names it."""
+    return device if device == "cpu" else f"cuda:{device}"

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from converters.errors import InputError
 from converters.files import write_bytes
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
+from mitoyolo.detectors.base import torch_name
 from mitoyolo.detectors.card import CARD_KEY, Card, card_from_dict
 from mitoyolo.detectors.checkpoint import Checkpoint, class_names, read_checkpoint
 from mitoyolo.detectors.failures import foreseen
@@ -238,11 +239,6 @@ def load(
 def default_imgsz(card: Card | None) -> int:
     """The side in pixels to which a tile is resized where nobody says."""
     return card.imgsz if card else 640  # as Ultralytics
-
-
-def torch_name(device: str) -> str:
-    """A device as torch names it."""
-    return device if device == "cpu" else f"cuda:{device}"
 
 
 def open_model(
