@@ -141,6 +141,21 @@ def test_the_recipe_is_what_a_resumed_run_is_compared_by(tmp_path: Path, made_up
     assert (plan.arguments["batch"], plan.arguments["accumulate"]) == (3, 2)
 
 
+def test_a_recipe_may_lie_elsewhere_at_a_resume(tmp_path: Path, made_up: Any) -> None:
+    data, run = write_dataset(tmp_path / "d", sources()), tmp_path / "run"
+
+    def killed(training: Training) -> Outcome:
+        raise RuntimeError("killed")
+
+    made_up.fit = killed
+    for name in ("here", "there"):
+        with pytest.raises(RuntimeError, match="killed"):
+            train(data, run, replace(VGG, recipe=name), resume=True)
+    made_up.recipe.to_dict = lambda: {"lr": 0.2}
+    with pytest.raises(InputError, match=r"with another settings\.lr; "):
+        train(data, run, VGG, resume=True)
+
+
 def test_yolos_own_batch_recipe_and_cells(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "d", sources())
     plan = module._prepare(data, replace(OPTIONS, batch=None, imgsz=65), 1)
@@ -214,6 +229,16 @@ def test_the_card_chooses_who_loads(tmp_path: Path, made_up: Any, trust: bool) -
     assert found.source.card["family"] == "vgg16"
 
 
+def test_a_training_without_an_end_is_known_by_its_architecture(
+    tmp_path: Path, made_up: Any
+) -> None:
+    made_up.load = lambda source, **named: SimpleNamespace(source=source)
+    found: Any = load_detector(rcnn_file(tmp_path / "last.pt", mitoyolo=None))
+    assert found.source.card is None
+    path = rcnn_file(tmp_path / "other.pt", mitoyolo=None, architecture={"model": "theirs"})
+    assert read_weights(path)[0] is YOLO["yolov5n"]
+
+
 def test_weights_without_a_card_are_yolos(tmp_path: Path) -> None:
     path = tmp_path / "plain.pt"
     write_start(path, start_model("yolov5n", None, ["mitosis"], 0))
@@ -228,7 +253,6 @@ def test_weights_without_a_card_are_yolos(tmp_path: Path) -> None:
     [
         ({"mitoyolo": card(family="yolov9").to_dict()}, "the model 'yolov9', expected one of yol"),
         ({"mitoyolo": {"family": ["a"]}}, r"the model \['a'\], expected one of"),
-        ({"mitoyolo": None}, "a training that was not finished.*; finish it: the same call with"),
     ],
 )
 def test_a_file_that_nobody_loads_is_one_line(
