@@ -358,6 +358,10 @@ def normalize(
     sheet: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Write a picture, before beside after.")
     ] = None,
+    keep_originals: Annotated[
+        bool,
+        typer.Option("--keep-originals", help="Add copies of training tiles; change no tile."),
+    ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -376,7 +380,12 @@ def normalize(
     if mode == "target" and target is None and not fit:
         raise typer.BadParameter("--mode target needs one", param_hint="--target")
     if fit:
-        for name, given in (("--target", target), ("--sheet", sheet), ("--mode", stated_mode)):
+        for name, given in (
+            ("--target", target),
+            ("--sheet", sheet),
+            ("--mode", stated_mode),
+            ("--keep-originals", keep_originals),
+        ):
             if given:
                 raise typer.BadParameter("is not for --fit", param_hint=name)
         fit_target(src, out, method)
@@ -389,6 +398,7 @@ def normalize(
             target=target,
             workers=workers,
             sheet=sheet,
+            keep_originals=keep_originals,
             overwrite=overwrite,
         )
 

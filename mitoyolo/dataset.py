@@ -57,6 +57,9 @@ AUGMENTED_COLUMNS = ["tile", "of", "transform"]
 UNLABELLED = "unlabelled"
 """The split of images that nobody annotated: they are kept beside the others and never scored."""
 
+NORMALISED_COPIES = "normalised_copies"
+"""The key of the block that says how the copies of ``normalize --keep-originals`` were made."""
+
 NO_IMAGES = "none"
 """What the index says under `images` where ``--annotations-only`` left them out."""
 
@@ -189,8 +192,8 @@ def write_dropped(root: Path, dropped: Sequence[Drop]) -> None:
 
 
 def write_augmented(root: Path, rows: Sequence[tuple[str, str, str]]) -> None:
-    """Write ``augmented.csv``: the transformed copies of training tiles, which no manifest row has:
-    copy, tile, transform."""
+    """Write ``augmented.csv``: the copies of training tiles, which no manifest row has: copy, the
+    tile or earlier copy that it is of, transform or stain method."""
     write_csv(root / AUGMENTED, AUGMENTED_COLUMNS, rows)
 
 
@@ -245,11 +248,13 @@ class Dataset:
         The folder.
     block : dict
         The ``mitoyolo:`` block of ``dataset.yaml``: format, mpp, protocol, radius_um, labels,
-        seed, version, and normalisation where there is one.
+        seed, version, and normalisation or normalised_copies where there is one.
     tiles : tuple of Tile
         Every labelled row of the manifest.
     others : tuple of Tile
         Tiles that are never scored: augmented copies of training tiles, and unlabelled ones.
+    recoloured : tuple of Tile
+        Normalised copies of training tiles that stand beside their originals, never scored either.
     truths : tuple of Truth
         Every kept annotation.
     """
@@ -259,6 +264,7 @@ class Dataset:
     tiles: tuple[Tile, ...]
     truths: tuple[Truth, ...]
     others: tuple[Tile, ...] = ()
+    recoloured: tuple[Tile, ...] = ()
 
     @property
     def labels(self) -> list[str]:
@@ -274,6 +280,11 @@ class Dataset:
     def normalisation(self) -> dict[str, Any] | None:
         """How the tiles were normalised, or None."""
         return self.block.get("normalisation")
+
+    @property
+    def normalised_copies(self) -> dict[str, Any] | None:
+        """How the copies beside the original training tiles were normalised, or None."""
+        return self.block.get(NORMALISED_COPIES)
 
     @property
     def mpp(self) -> tuple[float, float]:
@@ -300,7 +311,8 @@ class Dataset:
 
     def images_of(self, split: str) -> list[Tile]:
         """All that stands in ``images/SPLIT``: the tiles and, for training, their copies."""
-        return [*self.of_split(split), *(tile for tile in self.others if tile.split == split)]
+        copies = (*self.others, *self.recoloured)
+        return [*self.of_split(split), *(tile for tile in copies if tile.split == split)]
 
     def mitoses(self, split: str) -> int:
         """Number of annotated mitoses on the source images of one split."""
@@ -371,22 +383,27 @@ def open_dataset(path: Path) -> Dataset:
     tiles = read_manifest(root)
     labelled = [tile for tile in tiles if tile.split != UNLABELLED]
     others = [tile for tile in tiles if tile.split == UNLABELLED]
-    if (root / AUGMENTED).exists():
-        others += _copies(root, {tile.name: tile for tile in labelled})
-    return Dataset(root, block, tuple(labelled), tuple(_truths(root)), tuple(others))
+    recoloured: list[Tile] = []
+    stain = (block.get(NORMALISED_COPIES) or {}).get("method")
+    for copy, transform in _copies(root, {tile.name: tile for tile in labelled}):
+        (recoloured if transform == stain else others).append(copy)
+    return Dataset(
+        root, block, tuple(labelled), tuple(_truths(root)), tuple(others), tuple(recoloured)
+    )
 
 
-def _copies(root: Path, tiles: dict[str, Tile]) -> list[Tile]:
-    """Augmented copies; their place in the source image is the place of what they show."""
+def _copies(root: Path, tiles: dict[str, Tile]) -> Iterator[tuple[Tile, str]]:
+    """Copies and how they were made; their place in the source image is that of what they show."""
     file = root / AUGMENTED
-    found = []
-    for line, row in read_rows(file, AUGMENTED_COLUMNS):
+    for line, row in read_rows(file, AUGMENTED_COLUMNS) if file.exists() else ():
         if row["of"] not in tiles:
             raise InputError(
-                f"no tile {row['of']!r:.60} in {MANIFEST}", file=file, where=f"line {line}"
+                f"no tile {row['of']!r:.60} in {MANIFEST} or above",
+                file=file,
+                where=f"line {line}",
             )
-        found.append(replace(tiles[row["of"]], name=row["tile"]))
-    return found
+        copy = tiles[row["tile"]] = replace(tiles[row["of"]], name=row["tile"])
+        yield copy, row["transform"]
 
 
 def _check_block(block: dict[str, Any], index: Path) -> None:
@@ -398,6 +415,12 @@ def _check_block(block: dict[str, Any], index: Path) -> None:
             raise InputError(f"{value} is not above 0", file=index, where="`mpp`, `radius_um`")
     if not isinstance(labels, list) or not labels or any(name not in LABELS for name in labels):
         raise InputError(f"`labels` are {labels!r:.60}, expected {list(LABELS)}", file=index)
+    copies = block.get(NORMALISED_COPIES)
+    method = copies.get("method") if isinstance(copies, dict) else None
+    if copies is not None and not isinstance(method, str):
+        raise InputError(
+            f"`{NORMALISED_COPIES}` is {copies!r:.60}, expected method, mode and target", file=index
+        )
 
 
 def read_manifest(root: Path) -> list[Tile]:

@@ -137,6 +137,7 @@ def test_a_name_in_an_error_does_not_steer_the_terminal(tmp_path: Path, cli: Cli
         "normalize a b --fit --target c",
         "normalize a b --fit --sheet c.png",
         "normalize a b --fit --mode tile",
+        "normalize a b --fit --keep-originals",
         "detect a --weights b --out c --mpp 0",
         "export --weights a --format coreml",
         "export --weights a --format onnx --imgsz 16",
@@ -178,10 +179,10 @@ REACHES = {
     "normalize": (
         "mitoyolo.stain.folder.normalize_folder",
         "SRC OUT --engine staintools --method macenko --mode tile --target T --workers 3 "
-        "--sheet S.png",
+        "--sheet S.png --keep-originals",
         (Path("SRC"), Path("OUT")),
         {"method": "staintools-macenko", "mode": "tile", "target": Path("T"), "workers": 3,
-         "sheet": Path("S.png")},
+         "sheet": Path("S.png"), "keep_originals": True},
     ),
     "train": (
         "mitoyolo.train.train",

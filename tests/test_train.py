@@ -18,6 +18,7 @@ from conftest import Cli
 from rendered import Cell, Source, write_dataset
 
 from converters.errors import InputError, OptionError
+from converters.files import write_json
 from mitoyolo import train as module
 from mitoyolo.dataset import Dataset, open_dataset, write_augmented
 from mitoyolo.detectors import yolo_train
@@ -26,6 +27,7 @@ from mitoyolo.detectors.failures import EngineError
 from mitoyolo.distributed import Process
 from mitoyolo.inference.apply import detect_tiles
 from mitoyolo.inference.merge import Detections
+from mitoyolo.stain.folder import normalize_folder
 from mitoyolo.train import TrainOptions, train
 from mitoyolo.train_options import asks_for_processes
 from mitoyolo.val import val
@@ -329,6 +331,8 @@ def test_augmented_copies_train_and_are_not_scored(tmp_path: Path) -> None:
         tile = next((data / kind / "train").glob("s1_0_0.*"))
         shutil.copy(tile, tile.with_stem("s1_0_0_fliph"))
     write_augmented(data, [("s1_0_0_fliph", "s1_0_0", "fliph")])
+    write_json(data / "report.json", {})
+    normalize_folder(data, tmp_path / "both", keep_originals=True, workers=1)
     read: list[set[str]] = []
 
     def note(dataset: Dataset, split: str, names: set[str]) -> None:
@@ -338,9 +342,12 @@ def test_augmented_copies_train_and_are_not_scored(tmp_path: Path) -> None:
     check_tiles = yolo_train._check_tiles
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yolo_train, "_check_tiles", note)
-        folder = train(data, tmp_path / "run", replace(OPTIONS, epochs=1)).parents[1]
-    assert "s1_0_0_fliph" in read[0]
-    assert not any("fliph" in name for names in read[1:] for name in names)
+        best = train(tmp_path / "both", tmp_path / "run", replace(OPTIONS, epochs=1))
+    folder = best.parents[1]
+    assert {"s1_0_0_fliph", "s1_0_0_reinhard", "s1_0_0_fliph_reinhard"} <= read[0]
+    assert not any("fliph" in name or "reinhard" in name for names in read[1:] for name in names)
+    card = load_detector(best, device="cpu").card
+    assert card is not None and card.normalisation is None  # it knows tiles as they are
     assert json.loads((folder / "run.json").read_text())["images_per_s"] > 0
 
 

@@ -86,7 +86,8 @@ def _advised(dataset: Dataset) -> Iterator[None]:
     except InputError as error:
         fix = error.fix or ""
         if OVERWRITE not in fix:
-            fix = f"{'normalize' if dataset.normalisation else 'convert'} again with {OVERWRITE}"
+            normalised = dataset.normalisation or dataset.normalised_copies
+            fix = f"{'normalize' if normalised else 'convert'} again with {OVERWRITE}"
         raise InputError(error.what, file=error.file, where=error.where, fix=fix) from None
 
 

@@ -13,7 +13,7 @@ from converters.files import read_rows
 from converters.geometry import Box
 from converters.images import all_files, image_size, open_image
 from converters.model import SPLITS
-from mitoyolo.convert.augment import TRANSFORMS
+from mitoyolo.convert.augment import TRANSFORMS, Transform
 from mitoyolo.dataset import (
     AUGMENTED,
     AUGMENTED_COLUMNS,
@@ -85,23 +85,24 @@ def _no_twins(root: Path) -> None:
 
 
 def _copies(dataset: Dataset) -> Iterator[Tile]:
-    """The augmented copies as tiles of their own names and sizes."""
+    """The copies as tiles of their own names and sizes."""
     file = dataset.root / AUGMENTED
     if not file.exists():
         return
     tiles = {tile.name: tile for tile in dataset.tiles}
-    names = set(tiles)
+    stain = dataset.normalised_copies
+    known = TRANSFORMS | ({stain["method"]: Transform()} if stain else {})
     for line, row in read_rows(file, AUGMENTED_COLUMNS):
-        where, transform = f"line {line}", TRANSFORMS.get(row["transform"])
+        where, transform = f"line {line}", known.get(row["transform"])
         if transform is None:
             raise InputError(f"no transform {row['transform']!r:.60}", file=file, where=where)
-        if row["tile"] in names:
+        if row["tile"] in tiles:
             raise InputError(f"a second tile {row['tile']}", file=file, where=where)
-        names.add(row["tile"])
         tile = tiles[row["of"]]  # open_dataset has found them all
         width, height = transform.size(tile.width, tile.height)
         mpp = tile.mpp[::-1] if transform.turns else tile.mpp
-        yield replace(tile, name=row["tile"], width=width, height=height, mpp=mpp)
+        tiles[row["tile"]] = replace(tile, name=row["tile"], width=width, height=height, mpp=mpp)
+        yield tiles[row["tile"]]
 
 
 def _check_images(dataset: Dataset, tiles: list[Tile]) -> None:

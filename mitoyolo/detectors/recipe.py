@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import yaml
 
 from converters.errors import InputError, OptionError
-from converters.files import read_text
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
+from mitoyolo.detectors.settings_file import read_settings
 from mitoyolo.stain.augment import StainJitter
 
 from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg
@@ -169,23 +169,10 @@ def _load(name: str) -> dict[str, Any]:
     if name in RECIPES:
         text = (files("mitoyolo.detectors") / "recipes" / f"{name}.yaml").read_text("utf-8")
         return dict(yaml.safe_load(text))
-    path = Path(name)
-    if not path.is_file():
-        raise OptionError(
-            f"--recipe {name}: no such recipe (known: {', '.join(RECIPES)}) and no such file"
-        )
-    text = read_text(path)
-    try:
-        values, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise InputError(f"not YAML ({' '.join(str(error).split())})", file=path) from None
-    if root is None or not isinstance(values, dict):
-        raise InputError("expected a mapping of settings", file=path)
-    keys = [key.value for key, _ in root.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise InputError("given twice", file=path, where=key, fix="keep one of them")
-    return {key: _checked(key, value, file=path) for key, value in values.items()}
+    return {
+        key: _checked(key, value, file=Path(name))
+        for key, value in read_settings(name, RECIPES).items()
+    }
 
 
 def _checked(key: Any, value: Any, *, file: Path | None = None) -> Any:

@@ -12,9 +12,10 @@ import yaml
 from converters.errors import InputError
 from converters.files import copy_file, read_json, read_text, write_csv, write_json, write_text
 from converters.images import IMAGE_SUFFIXES, find_files
-from mitoyolo.dataset import INDEX, open_dataset
+from mitoyolo.dataset import INDEX, NORMALISED_COPIES, open_dataset
 from mitoyolo.jobs import check_apart, fingerprint, open_job
 from mitoyolo.progress import bar, note, track
+from mitoyolo.stain.copies import write_copies
 from mitoyolo.stain.methods import find_method
 from mitoyolo.stain.normaliser import Fitted, Normaliser
 from mitoyolo.stain.pool import Pool, cores
@@ -36,6 +37,7 @@ def normalize_folder(
     target: Path | None = None,
     workers: int = 0,
     sheet: Path | None = None,
+    keep_originals: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Normalise every image below ``src`` into ``out``, under the same names and formats.
@@ -58,14 +60,18 @@ def normalize_folder(
         Processes; 0 for all cores.
     sheet : Path, optional
         A PNG to write: tiles of some cases before and after.
+    keep_originals : bool
+        Of a dataset folder: normalise the training tiles alone, into copies named ``TILE_METHOD``
+        beside them; every image stays as it is, and so does the dataset's normalisation. Rao
+        2018 (arXiv:1807.01788) trains MITOS-RCNN so.
     overwrite : bool
         Empty ``out`` where it holds another call's result.
 
     Returns
     -------
     dict
-        The contents of ``summary.json``: images, normalised, passed_through, reasons, cases,
-        left_behind, method, mode, target.
+        The contents of ``summary.json``: images (those to normalise), normalised,
+        passed_through, reasons, cases, left_behind, method, mode, target.
 
     Raises
     ------
@@ -79,10 +85,13 @@ def normalize_folder(
         raise InputError(f"{workers} workers", fix="give 0 (all cores) or more")
     normaliser = _normaliser(method, mode, target)
     source = read_source(src)
+    if keep_originals:
+        source = source.keeping_originals(f"_{method}")
     arguments = {
         "src": str(src.resolve()),
         "normalisation": normaliser.to_dict(),
         "input": fingerprint(source.files()),
+        **({"keep_originals": True} if keep_originals else {}),
     }
     index = INDEX if source.dataset else SUMMARY
     with open_job(
@@ -142,12 +151,14 @@ def _normaliser(method: str, mode: str, target: Path | None) -> Normaliser:
 
 
 def _build(source: Source, out: Path, normaliser: Normaliser, workers: int) -> dict[str, Any]:
+    if source.suffix:
+        write_copies(source, out, normaliser.method)
     groups = _groups(source, normaliser.mode)
     batches = sum(-(-len(names) // BATCH) for names in groups)
     with Pool(min(workers, batches)) as pool:
         fits = _fit(source.root, groups, normaliser, pool)
         passed = _map(source, out, groups, fits, pool)
-    for name in source.along:
+    for name in track(source.along, "copying", unit="files", total=len(source.along)):
         if not (out / name).exists():
             copy_file(source.root / name, out / name)
     if source.left:
@@ -165,8 +176,10 @@ def _build(source: Source, out: Path, normaliser: Normaliser, workers: int) -> d
     write_csv(out / PASSED, ("file", "reason"), passed)
     write_json(out / SUMMARY, summary)
     if source.dataset:
-        _write_index(source.root, out, normaliser)
+        _write_index(source, out, normaliser)
     note(f"{summary['normalised']} normalised, {len(passed)} passed through unchanged")
+    if source.suffix:
+        note("the originals stay, and a model trained on both is applied to tiles as they are")
     return summary
 
 
@@ -196,9 +209,10 @@ def _map(
     pool: Pool,
 ) -> list[tuple[str, str]]:
     """Write the images; those that passed through, with the reason."""
+    places = [tuple((name, source.target(name)) for name in names) for names in groups]
     tasks = (
         Batch(fitted, source.root, out, names[start : start + BATCH], len(names) // pool.workers)
-        for names, fitted in zip(groups, fits, strict=True)
+        for names, fitted in zip(places, fits, strict=True)
         for start in range(0, len(names), BATCH)
     )
     passed = []
@@ -209,8 +223,9 @@ def _map(
     return passed
 
 
-def _write_index(root: Path, out: Path, normaliser: Normaliser) -> None:
-    """``dataset.yaml`` as it was, and how its pixels were normalised."""
-    index = yaml.safe_load(read_text(root / INDEX))
-    index["mitoyolo"]["normalisation"] = normaliser.to_dict()
+def _write_index(source: Source, out: Path, normaliser: Normaliser) -> None:
+    """``dataset.yaml`` as it was, and how its tiles, or the copies of them, were normalised."""
+    index = yaml.safe_load(read_text(source.root / INDEX))
+    key = NORMALISED_COPIES if source.suffix else "normalisation"
+    index["mitoyolo"][key] = normaliser.to_dict()
     write_text(out / INDEX, yaml.safe_dump(index, sort_keys=False, allow_unicode=True))

@@ -63,7 +63,9 @@ def write_sheet(src: Source, out: Path, path: Path) -> None:
         title = src.root.resolve().name if case == "." else case
         title = title.encode("utf-8", "replace").decode()  # a name may hold any bytes
         before = _strip([_small(src.root / name) for name in names], columns, f"{title}, before")
-        after = _strip([_small(out / name) for name in names], columns, f"{title}, after")
+        after = _strip(
+            [_small(out / src.target(name)) for name in names], columns, f"{title}, after"
+        )
         strips.append(np.hstack([before, after]))
     heading = _white(3 * LINE, strips[0].shape[1])
     page = np.vstack([write_lines(heading, [_what(out)], LINE, left=MARGIN), *strips])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from converters.errors import InputError
 from converters.files import read_json
 from converters.images import IMAGE_SUFFIXES, all_files
-from mitoyolo.dataset import CHECK, INDEX, MANIFEST, Dataset, open_dataset
+from mitoyolo.dataset import CHECK, INDEX, MANIFEST, Dataset, Tile, open_dataset
 from mitoyolo.jobs import RUN_FILE
 
 SUMMARY = "summary.json"
@@ -40,6 +40,9 @@ class Source:
     left : dict
         Suffix -> number of files that stay behind.
     dataset : Dataset or None
+    suffix : str
+        What the name of a normalised image has more than its original's; empty: it takes its
+        original's place.
     """
 
     root: Path
@@ -47,11 +50,47 @@ class Source:
     along: tuple[str, ...]
     left: dict[str, int]
     dataset: Dataset | None
+    suffix: str = ""
 
     @property
     def images(self) -> int:
         """How many images there are."""
         return sum(len(names) for names in self.cases.values())
+
+    def target(self, name: str) -> str:
+        """Where an image goes, below the folder that is written."""
+        path = PurePosixPath(name)
+        return str(path.with_stem(path.stem + self.suffix))
+
+    def keeping_originals(self, suffix: str) -> Source:
+        """The same folder, of which training tiles are copied under names with ``suffix``.
+
+        Every image comes along as it is. Cases hold their training tiles alone, so that no pixel
+        of validation or test decides what a copy looks like.
+
+        Raises
+        ------
+        InputError
+            No dataset folder; no training tile; a copy would have the name of a tile.
+        """
+        if self.dataset is None:
+            raise InputError(
+                "a folder of images, and --keep-originals is for a dataset folder",
+                file=self.root,
+                fix=f"leave it out: SRC stays as it is; or give a folder with a {INDEX}",
+            )
+        tiles = self.dataset.images_of("train")
+        taken = {tile.name for tile in (*self.dataset.tiles, *self.dataset.others)}
+        if twice := [tile.name for tile in tiles if tile.name + suffix in taken]:
+            raise InputError(
+                f"the copy of tile {twice[0]} would have the name of another tile, "
+                f"{twice[0] + suffix}",
+                file=self.root,
+                fix="rename the source image of one of them, and convert again",
+            )
+        images = (name for names in self.cases.values() for name in names)
+        cases = _dataset_cases(self.dataset, tiles)
+        return replace(self, cases=cases, along=(*self.along, *images), suffix=suffix)
 
     def files(self) -> list[Path]:
         """Every file that decides the result."""
@@ -73,7 +112,7 @@ def read_source(root: Path) -> Source:
     dataset = _open(root)
     files = [path.relative_to(root).as_posix() for path in all_files(root)]
     if dataset:
-        cases = _dataset_cases(dataset)
+        cases = _dataset_cases(dataset, (*dataset.tiles, *dataset.others))
     else:
         cases = _folder_cases([name for name in files if _suffix(name) in IMAGE_SUFFIXES], files)
     if not cases:
@@ -95,7 +134,7 @@ def _comes_along(name: str, dataset: Dataset | None) -> bool:
 def _open(root: Path) -> Dataset | None:
     if (root / INDEX).exists():
         dataset = open_dataset(root)
-        if dataset.normalisation:
+        if dataset.normalisation or dataset.normalised_copies:
             raise _normalised_already(root)
         return dataset
     if (root / MANIFEST).exists():
@@ -126,9 +165,9 @@ def _suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
-def _dataset_cases(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+def _dataset_cases(dataset: Dataset, tiles: Iterable[Tile]) -> dict[str, tuple[str, ...]]:
     cases: dict[str, list[str]] = {}
-    for tile in (*dataset.tiles, *dataset.others):
+    for tile in tiles:
         key = f"{tile.case} {tile.scanner}".strip() or tile.source
         image = dataset.image_path(tile).relative_to(dataset.root)
         cases.setdefault(key, []).append(image.as_posix())

@@ -33,7 +33,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images of one case to bring from ``root`` to ``out`` under the same names.
+    """Images of one case below ``root``, and where below ``out`` each goes.
 
     ``alike`` says how many images a process has to expect with this fit.
     """
@@ -41,7 +41,7 @@ class Batch:
     fitted: Fitted
     root: Path
     out: Path
-    names: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
     alike: int
 
     def run(self) -> list[tuple[str, str | None]]:
@@ -50,7 +50,9 @@ class Batch:
         An image that passes through is copied byte for byte. What is there already was written
         whole by this same job before it was stopped.
         """
-        return [(name, self._one(self.root / name, self.out / name)) for name in self.names]
+        return [
+            (name, self._one(self.root / name, self.out / target)) for name, target in self.names
+        ]
 
     def _one(self, source: Path, target: Path) -> str | None:
         if target.exists():

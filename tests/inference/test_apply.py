@@ -168,6 +168,9 @@ def test_one_fit_a_case_and_scanner_over_all_splits(
     copy = replace(whole.tiles[0], name=whole.tiles[1].name)  # of case 1, scanner A
     detect_tiles(detector, replace(whole, others=(copy,)), "test")
     assert sorted(groups) == [2, 5]  # as `normalize`, which fits copies and unlabelled tiles too
+    groups.clear()
+    detect_tiles(detector, replace(whole, recoloured=(copy,)), "test")
+    assert sorted(groups) == [2, 4]  # but no copies that are normalised already
 
 
 def test_tiles_reach_the_model_in_their_new_colours(
