@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mitoyolo.detectors.exported import FORMATS, check_maker, write_export
+from mitoyolo.detectors.base import read_weights
+from mitoyolo.detectors.exported import FORMATS, check_maker, exporter_of, write_export
 from mitoyolo.inference.apply import BATCH
 from mitoyolo.jobs import fingerprint, open_job
 from mitoyolo.progress import note
@@ -50,10 +51,10 @@ def export(
         The message names what to install.
     """
     check_maker(name)
-    from mitoyolo.detectors.yolo import default_imgsz, open_model
-
-    model, card = open_model(weights, trust=trust)
-    side = imgsz or default_imgsz(card)
+    family, source = read_weights(weights, trust=trust)
+    exporter = exporter_of(family, weights)
+    model, card = exporter.open_model(source, trust=trust)
+    side = imgsz or exporter.default_imgsz(card)
     folder = out or weights.with_name(f"{weights.stem}_{name}_model")
     arguments = {
         "weights": str(weights.resolve()),
@@ -70,6 +71,6 @@ def export(
             note(f"{folder} is finished already")
             return folder
         own = replace(card, imgsz=side) if card else None
-        write_export(folder, weights.stem, name, model, own, imgsz=side, batch=BATCH)
+        write_export(exporter, folder, weights.stem, name, model, own, imgsz=side, batch=BATCH)
     note(f"{name}, float32; `mitoyolo val` and `mitoyolo detect` take it as --weights")
     return folder

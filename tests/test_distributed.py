@@ -366,6 +366,12 @@ def test_a_task_of_srun_is_a_process() -> None:
     assert (given[1]["MASTER_ADDR"], given[1]["MASTER_PORT"]) == ("head", "7")
 
 
+@pytest.mark.parametrize("job", ["", "12_3", "-5", "x"])
+def test_a_job_of_no_number_meets_at_a_port_all_the_same(job: str) -> None:
+    found = process_of(SLURM | {"SLURM_JOB_ID": job})
+    assert found and found[1]["MASTER_PORT"] == "20000"
+
+
 def test_torchrun_goes_before_slurm() -> None:
     torchrun = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     found = process_of(SLURM | torchrun)

@@ -76,20 +76,19 @@ def load_detector(
 
 
 def read_weights(path: Path, *, trust: bool = False) -> tuple[Family, Checkpoint | Path]:
-    """The family of a ``.pt`` file by its card, and what the file holds.
+    """The family of a ``.pt`` file by its card or its architecture, and what the file holds.
 
     Returns
     -------
     family : Family
-        YOLO's where the file has no card.
+        YOLO's where neither names one.
     source : Checkpoint or Path
         The path where only the code in a trusted file can make sense of it.
 
     Raises
     ------
     InputError
-        It is no checkpoint, of a model that this version does not know, or of a training of ours
-        that was not finished.
+        It is no checkpoint, or of a model that this version does not know.
     """
     from mitoyolo.detectors.checkpoint import read_checkpoint
 
@@ -99,13 +98,10 @@ def read_weights(path: Path, *, trust: bool = False) -> tuple[Family, Checkpoint
         if not trust:
             raise
         return family_of(None, path), path
-    if checkpoint.card is None and (checkpoint.architecture or {}).get("model") in list(RCNN):
-        raise InputError(
-            "weights of a training that was not finished: they have no card",
-            file=path,
-            fix="finish it: the same call with --resume",
-        )
-    return family_of((checkpoint.card or {}).get("family"), path), checkpoint
+    if checkpoint.card:
+        return family_of(checkpoint.card.get("family"), path), checkpoint
+    built = (checkpoint.architecture or {}).get("model")  # a training of ours without an end
+    return family_of(built if built in list(RCNN) else None, path), checkpoint
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -1,13 +1,12 @@
-"""Exported models: what formats there are, how each is made by Ultralytics and run by its runtime.
+"""Exported models: what formats there are, and how each is run by its runtime.
 
-An export is a folder of the model, in the layout that Ultralytics gives it, and the card as
-``mitoyolo.json``. Precision is float32 and the shape of the input is free in all of them, so that a
-model finds what its ``.pt`` finds.
+An export is a folder of the model, in the layout that its family's exporter gives it, and the card
+as ``mitoyolo.json``. Precision is float32 and the shape of the input is free in all of them, so
+that a model finds what its ``.pt`` finds.
 """
 
 from __future__ import annotations
 
-import ast
 import logging
 import os
 import sys
@@ -16,17 +15,24 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from converters.errors import InputError, MissingPackageError, OptionError
 from converters.files import PART, read_json, write_json
+from mitoyolo.detectors.base import Detector, torch_name
 from mitoyolo.detectors.card import Card, card_from_dict
+from mitoyolo.detectors.families import Family, family_of
 from mitoyolo.own_stderr import own_stderr
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from mitoyolo.detectors.yolo import Forward, YoloDetector
+    from mitoyolo.detectors.checkpoint import Checkpoint
+
+Network = Callable[[Any], Any]
+"""A model as its runtime applies it: (n, 3, H, W) float32 RGB from 0 to 1 to its first output,
+both torch's tensors."""
 
 CARD_FILE = "mitoyolo.json"
 """The card beside the model; null for one exported from weights without a card."""
@@ -55,7 +61,7 @@ class Format:
     suffix: str
     makes: tuple[str, ...]
     runs: tuple[str, ...]
-    open: Callable[[Path, str], Forward]
+    open: Callable[[Path, str], Network]
     install: str = "'.[deploy]'"
     is_code: bool = False
     on: str = "any"
@@ -64,7 +70,7 @@ class Format:
 # --- one runtime each -------------------------------------------------------------------------
 
 
-def _open_openvino(file: Path, device: str) -> Forward:
+def _open_openvino(file: Path, device: str) -> Network:
     no_telemetry()
     import openvino
     import torch
@@ -80,7 +86,7 @@ def no_telemetry() -> None:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
-def _open_onnx(file: Path, device: str) -> Forward:
+def _open_onnx(file: Path, device: str) -> Network:
     import onnxruntime
     import torch
 
@@ -100,20 +106,20 @@ def _open_onnx(file: Path, device: str) -> Forward:
     return lambda images: torch.from_numpy(session.run(None, {name: images.cpu().numpy()})[0])
 
 
-def _open_torchscript(file: Path, device: str) -> Forward:
+def _open_torchscript(file: Path, device: str) -> Network:
     import torch
 
     with warnings.catch_warnings(action="ignore"):  # TorchScript is deprecated
-        network: Forward = torch.jit.load(str(file), map_location=device).eval()
+        network: Network = torch.jit.load(str(file), map_location=device).eval()
     return network
 
 
-def _open_engine(file: Path, device: str) -> Forward:
+def _open_engine(file: Path, device: str) -> Network:
     import torch
 
     from ultralytics.nn.backends.tensorrt import TensorRTBackend
 
-    network: Forward = TensorRTBackend(str(file), torch.device(device))
+    network: Network = TensorRTBackend(str(file), torch.device(device))
     return network
 
 
@@ -208,9 +214,62 @@ def model_file(path: Path) -> Path:
     return found[0]
 
 
+class Exporter(Protocol):
+    """What the module that a family names as ``exports`` holds."""
+
+    def open_model(
+        self, source: Checkpoint | Path, *, trust: bool = False
+    ) -> tuple[Any, Card | None]:
+        """The model of weights, ready to infer on the CPU, and its card."""
+        ...
+
+    def default_imgsz(self, card: Card | None) -> int:
+        """Side in pixels to which tiles are resized where the call does not say."""
+        ...
+
+    def make(self, name: str, model: Any, file: Path, *, imgsz: int, batch: int) -> Path:
+        """Export a model in the format ``name`` as ``file`` and its suffix; the path of what was
+        made, a file or a folder of files."""
+        ...
+
+    def facts(self, file: Path, card: Card | None) -> tuple[tuple[str, ...], int]:
+        """Class names and side of the input of an exported model."""
+        ...
+
+    def detector(
+        self,
+        network: Network,
+        *,
+        classes: tuple[str, ...],
+        card: Card | None,
+        imgsz: int,
+        device: str,
+    ) -> Detector:
+        """An exported model, opened by its runtime, as a detector."""
+        ...
+
+
+def exporter_of(family: Family, file: Path) -> Exporter:
+    """The exporter of a family.
+
+    Raises
+    ------
+    InputError
+        It has none.
+    """
+    if family.exports is None:
+        raise InputError(
+            "its model family has no export in this version",
+            file=file,
+            fix="give the .pt to `mitoyolo val` and `mitoyolo detect`",
+        )
+    exporter: Any = import_module(family.exports)
+    return exporter
+
+
 def load(
     file: Path, *, device: str = "cpu", imgsz: int | None = None, trust: bool = False
-) -> YoloDetector:
+) -> Detector:
     """An exported model as a detector, see :func:`mitoyolo.detectors.base.load_detector`."""
     name = format_of(file) or ""
     kind = FORMATS[name]
@@ -227,10 +286,8 @@ def load(
             fix="add --trust if you know where it is from, or export its .pt by `mitoyolo export`",
         )
     require(name, kind.runs)
-    from mitoyolo.detectors.base import torch_name
-    from mitoyolo.detectors.yolo import YoloDetector
-
-    classes, side = _facts(file)
+    exporter = exporter_of(family_of(card.family if card else None, file), file)
+    classes, side = exporter.facts(file, card)
     if card and card.classes != classes:
         raise InputError(
             f"names the classes {', '.join(card.classes)}, {file.name} {', '.join(classes)}",
@@ -247,7 +304,7 @@ def load(
         raise InputError(
             f"not a readable {name} model ({type(error).__name__})", file=file, fix="export again"
         ) from error
-    return YoloDetector(
+    return exporter.detector(
         network,
         classes=classes,
         card=card,
@@ -267,50 +324,26 @@ def _card_beside(file: Path) -> tuple[bool, Card | None]:
     return True, card_from_dict(values, path) if values is not None else None
 
 
-def _facts(file: Path) -> tuple[tuple[str, ...], int]:
-    """Class names and input side that Ultralytics' exporter wrote into the model or beside it."""
-    from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
-    from mitoyolo.detectors.checkpoint import class_names
-
-    from ultralytics.nn.backends.base import BaseBackend
-
-    facts = BaseBackend.read_metadata(file)
-    try:
-        names, arguments, sides = (_literal(facts[key]) for key in ("names", "args", "imgsz"))
-        fits = facts["task"] == "detect" and arguments["dynamic"] and not arguments.get("nms")
-        classes, side = class_names(names), max(map(int, sides))
-    except (KeyError, TypeError, ValueError, SyntaxError, AttributeError):
-        raise InputError(
-            "lacks what Ultralytics' exporter writes (task, names, args, imgsz), or is damaged",
-            file=file,
-            fix="export its .pt by `mitoyolo export`",
-        ) from None
-    if not (fits and classes and side > 0):
-        raise InputError(
-            "expected a detector exported with dynamic=True and without nms",
-            file=file,
-            fix="export its .pt by `mitoyolo export`",
-        )
-    return classes, side
-
-
-def _literal(value: Any) -> Any:
-    """ONNX keeps every value as Python text."""
-    return ast.literal_eval(value) if isinstance(value, str) else value
-
-
 # --- a model exported -------------------------------------------------------------------------
 
 
 def write_export(
-    folder: Path, stem: str, name: str, model: Any, card: Card | None, *, imgsz: int, batch: int
+    exporter: Exporter,
+    folder: Path,
+    stem: str,
+    name: str,
+    model: Any,
+    card: Card | None,
+    *,
+    imgsz: int,
+    batch: int,
 ) -> None:
     """Export a model into ``folder``: the card and other files, and last ``stem`` + suffix.
 
     Parameters
     ----------
-    model : DetectionModel
-        Ready to infer, as :func:`mitoyolo.detectors.yolo.open_model` gives it.
+    model : object
+        As ``exporter.open_model`` gives it.
     imgsz, batch : int
         The shape that it is traced with. A TensorRT engine takes up to twice the side and no
         larger batch; other formats take any.
@@ -322,33 +355,15 @@ def write_export(
     """
     from mitoyolo.detectors.failures import foreseen
 
-    from ultralytics.engine.exporter import Exporter
-
     no_telemetry()
     kind = FORMATS[name]
-    settings = {
-        "format": name,
-        "imgsz": imgsz,
-        "batch": batch,
-        "dynamic": True,
-        "device": "0" if kind.on == "gpu" else "cpu",
-    }
     with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as temporary:
-        # Ultralytics replaces this suffix everywhere in the path: one that is nowhere else
-        model.pt_path = str(Path(temporary) / f"{stem}.{os.urandom(8).hex()}")
         with foreseen("give a smaller --imgsz"), _silence():
-            exporter = Exporter(overrides=settings)
-            exporter.callbacks["on_export_start"].append(_without_date)
-            made = Path(exporter(model))
+            made = exporter.make(name, model, Path(temporary) / stem, imgsz=imgsz, batch=batch)
         files = [made] if made.is_file() else sorted(made.iterdir())
         write_json(folder / CARD_FILE, card.to_dict() if card else None)
         for file in sorted(files, key=lambda file: file.suffix == kind.suffix):
             file.replace(folder / file.name)
-
-
-def _without_date(exporter: Any) -> None:
-    """The same weights give the same bytes."""
-    exporter.metadata.pop("date")
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +22,8 @@ from converters.errors import InputError, OptionError
 from mitoyolo import train as module
 from mitoyolo.detectors import families
 from mitoyolo.detectors.base import load_detector, read_weights
+from mitoyolo.detectors.card import Card
+from mitoyolo.detectors.exported import CARD_FILE
 from mitoyolo.detectors.families import MODELS, RCNN, YOLO, family_of
 from mitoyolo.detectors.recipe import read_recipe
 from mitoyolo.detectors.training import Outcome, Training
@@ -59,9 +64,12 @@ def test_a_family_names_modules_and_files(model: str) -> None:
         assert all(find_spec(name) for name in named if name)
 
 
-def test_neither_torch_nor_ultralytics_is_imported(cli: Cli) -> None:
-    import subprocess
+def test_a_model_has_one_family() -> None:
+    assert families.MODELS == YOLO | RCNN and not YOLO.keys() & RCNN
+    assert family_of("mitos-rcnn", "f") is RCNN["mitos-rcnn"]
 
+
+def test_neither_torch_nor_ultralytics_is_imported(cli: Cli) -> None:
     code = (
         "import sys; import mitoyolo.detectors.families, mitoyolo.cli\n"
         "sys.exit(bool({'torch', 'ultralytics', 'torchvision'} & sys.modules.keys()))"
@@ -131,6 +139,21 @@ def test_the_recipe_is_what_a_resumed_run_is_compared_by(tmp_path: Path, made_up
     plan = module._prepare(data, replace(VGG, accumulate=2), 1)
     assert plan.arguments["settings"] == {"lr": 0.1}  # workers are a matter of the machine
     assert (plan.arguments["batch"], plan.arguments["accumulate"]) == (3, 2)
+
+
+def test_a_recipe_may_lie_elsewhere_at_a_resume(tmp_path: Path, made_up: Any) -> None:
+    data, run = write_dataset(tmp_path / "d", sources()), tmp_path / "run"
+
+    def killed(training: Training) -> Outcome:
+        raise RuntimeError("killed")
+
+    made_up.fit = killed
+    for name in ("here", "there"):
+        with pytest.raises(RuntimeError, match="killed"):
+            train(data, run, replace(VGG, recipe=name), resume=True)
+    made_up.recipe.to_dict = lambda: {"lr": 0.2}
+    with pytest.raises(InputError, match=r"with another settings\.lr; "):
+        train(data, run, VGG, resume=True)
 
 
 def test_yolos_own_batch_recipe_and_cells(tmp_path: Path) -> None:
@@ -206,6 +229,16 @@ def test_the_card_chooses_who_loads(tmp_path: Path, made_up: Any, trust: bool) -
     assert found.source.card["family"] == "vgg16"
 
 
+def test_a_training_without_an_end_is_known_by_its_architecture(
+    tmp_path: Path, made_up: Any
+) -> None:
+    made_up.load = lambda source, **named: SimpleNamespace(source=source)
+    found: Any = load_detector(rcnn_file(tmp_path / "last.pt", mitoyolo=None))
+    assert found.source.card is None
+    path = rcnn_file(tmp_path / "other.pt", mitoyolo=None, architecture={"model": "theirs"})
+    assert read_weights(path)[0] is YOLO["yolov5n"]
+
+
 def test_weights_without_a_card_are_yolos(tmp_path: Path) -> None:
     path = tmp_path / "plain.pt"
     write_start(path, start_model("yolov5n", None, ["mitosis"], 0))
@@ -220,7 +253,6 @@ def test_weights_without_a_card_are_yolos(tmp_path: Path) -> None:
     [
         ({"mitoyolo": card(family="yolov9").to_dict()}, "the model 'yolov9', expected one of yol"),
         ({"mitoyolo": {"family": ["a"]}}, r"the model \['a'\], expected one of"),
-        ({"mitoyolo": None}, "a training that was not finished.*; finish it: the same call with"),
     ],
 )
 def test_a_file_that_nobody_loads_is_one_line(
@@ -240,6 +272,53 @@ def test_a_file_that_only_its_code_can_read_is_yolos_where_trusted(tmp_path: Pat
     assert read_weights(path, trust=True) == (YOLO["yolov5n"], path)
 
 
-def test_a_model_has_one_family() -> None:
-    assert families.MODELS == YOLO | RCNN and not YOLO.keys() & RCNN
-    assert family_of("mitos-rcnn", "f") is RCNN["mitos-rcnn"]
+# --- exports ----------------------------------------------------------------------------------
+
+
+def test_a_family_without_export_is_one_line(tmp_path: Path, cli: Cli) -> None:
+    path = rcnn_file(tmp_path / "best.pt")
+    said = f"mitoyolo: {path}: its model family has no export in this version; give the .pt to"
+    failed = cli("export", "--weights", path, "--format", "onnx")
+    assert failed.code == 1 and failed.error.startswith(said)
+    file = tmp_path / "best.onnx"
+    file.touch()
+    (tmp_path / CARD_FILE).write_text(json.dumps(card(family="vgg16").to_dict()))
+    with pytest.raises(InputError, match="its model family has no export in this version"):
+        load_detector(file)
+    (tmp_path / CARD_FILE).write_text(json.dumps(card(family="other").to_dict()))
+    with pytest.raises(InputError, match="weights of the model 'other', expected one of yolov5n"):
+        load_detector(file)
+
+
+@dataclass
+class Exported:
+    """What this test's exporter makes of an export."""
+
+    network: Any
+    classes: tuple[str, ...]
+    card: Card | None
+    imgsz: int
+    device: str
+
+
+def test_a_familys_own_exporter_makes_and_opens_its_exports(
+    tmp_path: Path, made_up: Any, cli: Cli
+) -> None:
+    def make(name: str, model: torch.nn.Module, file: Path, *, imgsz: int, batch: int) -> Path:
+        made_up.made = (name, imgsz, batch)
+        made = file.with_suffix(f".{name}")
+        with warnings.catch_warnings(action="ignore"):  # TorchScript is deprecated
+            torch.jit.script(model).save(made)
+        return made
+
+    own = card(family="vgg16", classes=("a",), imgsz=50)
+    made_up.open_model = lambda source, trust: (torch.nn.ReLU(), own)
+    made_up.default_imgsz = lambda given: given.imgsz + 1
+    made_up.make, made_up.detector = make, Exported
+    made_up.facts = lambda file, given: (("a",), 7)
+    path = rcnn_file(tmp_path / "best.pt", mitoyolo=own.to_dict())
+    done = cli("export", "--weights", path, "--format", "torchscript")
+    assert (done.code, made_up.made) == (0, ("torchscript", 51, 16)), done.err
+    found: Any = load_detector(tmp_path / "best_torchscript_model")
+    assert (found.classes, found.card, found.imgsz) == (("a",), replace(own, imgsz=51), 51)
+    assert found.network(torch.tensor([-1.0, 2.0])).tolist() == [0, 2]
