@@ -36,6 +36,7 @@ from mitoyolo.detectors.training import (
     peak_memory_mib,
     score_tiles,
 )
+from mitoyolo.detectors.trackers import asked_for
 from mitoyolo.distributed import gathered
 from mitoyolo.images import read_rgb
 from mitoyolo.inference.merge import Detections
@@ -66,6 +67,8 @@ def fit(training: Training) -> Outcome:
     EngineError
         torch gave up, or the loss is not finite.
     """
+    for package in asked_for(os.environ) if training.process.first else ():
+        note(f"not tracked by {package}: only YOLO trainings are")
     with foreseen(RELIEF):
         trainer = RcnnTrainer(training)
         trainer.train()

@@ -124,7 +124,8 @@ def _normalise(
 def network_size(detector: Detector, side: int, mpp: Mpp, tile: int | None = None) -> int:
     """Pixels to which a tile of ``side`` px at ``mpp`` is resized for the network.
 
-    Such that a cell is as large as in training; a difference under 5 % is left as it is.
+    Such that a cell is as large as in training; a difference under 5 % is left as it is, and so is
+    a pixel of the side, by which equal parts of a frame differ.
 
     Parameters
     ----------
@@ -132,7 +133,8 @@ def network_size(detector: Detector, side: int, mpp: Mpp, tile: int | None = Non
         For weights without a card, the side that fills the network's input; None: every tile's.
     """
     card = detector.card
-    scale = detector.imgsz / (card.tile if card else tile or side)
+    whole = card.tile if card else tile or side
+    scale = detector.imgsz / (side if abs(side - whole) == 1 else whole)
     if card and card.mpp and differ(card.mpp, mpp):
         scale *= (mpp[0] * mpp[1]) ** 0.5 / (card.mpp[0] * card.mpp[1]) ** 0.5
     return max(32, round(side * scale))

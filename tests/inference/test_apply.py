@@ -45,6 +45,8 @@ def dataset(tmp_path: Path) -> Dataset:
     [
         (64, (0.5, 0.5), 128),  # as trained: 64 px become 128
         (32, (0.5, 0.5), 64),  # a smaller tile, the same cells
+        (63, (0.5, 0.5), 128),  # a part of a frame whose edge was rounded
+        (65, (0.5, 0.5), 128),
         (64, (0.52, 0.52), 128),  # 4 %: left as it is
         (64, (0.25, 0.25), 64),  # cells are twice as large already
         (64, (1.0, 1.0), 256),
