@@ -14,7 +14,8 @@ from mitoyolo import __version__, doctor
 def test_versions_devices_and_weights_are_printed(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.pt").touch()
+    for name in ("mine.pt", "theirs.pth", "other.txt"):
+        (tmp_path / name).touch()
     monkeypatch.setenv("MITOYOLO_WEIGHTS", str(tmp_path))
     done = cli("doctor")
     assert (done.code, done.err) == (0, "")
@@ -23,6 +24,7 @@ def test_versions_devices_and_weights_are_printed(
     assert {"torch", "ultralytics", "numpy"} <= lines.keys()
     assert lines["devices"].startswith("cpu (")
     assert str(tmp_path / "mine.pt") in lines["weights"] + done.out
+    assert str(tmp_path / "theirs.pth") in done.out and "other.txt" not in done.out
     assert lines["missing"] == "nothing"
 
 

@@ -20,7 +20,7 @@ from test_train import OPTIONS, sources
 
 from converters.errors import InputError, OptionError
 from mitoyolo import train as module
-from mitoyolo.detectors import families
+from mitoyolo.detectors import families, yolo, yolo_export
 from mitoyolo.detectors.base import load_detector, read_weights
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.exported import CARD_FILE
@@ -28,6 +28,7 @@ from mitoyolo.detectors.families import MODELS, RCNN, YOLO, family_of
 from mitoyolo.detectors.recipe import read_recipe
 from mitoyolo.detectors.training import Outcome, Training
 from mitoyolo.detectors.yolo import start_model, write_start
+from mitoyolo.export import export
 from mitoyolo.train import train
 from mitoyolo.train_options import TrainOptions
 
@@ -243,8 +244,10 @@ def test_weights_without_a_card_are_yolos(tmp_path: Path) -> None:
     path = tmp_path / "plain.pt"
     write_start(path, start_model("yolov5n", None, ["mitosis"], 0))
     family, source = read_weights(path)
-    assert family is YOLO["yolov5n"] and not isinstance(source, Path)
+    assert family is YOLO["yolov5n"]
     assert load_detector(path).classes == ("mitosis",)
+    path.unlink()  # what was read is not read again
+    assert yolo.load(source).classes == ("mitosis",)
 
 
 @pytest.mark.parametrize("trust", [False, True])
@@ -264,12 +267,24 @@ def test_a_file_that_nobody_loads_is_one_line(
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
-def test_a_file_that_only_its_code_can_read_is_yolos_where_trusted(tmp_path: Path) -> None:
+def test_a_file_that_only_its_code_can_read_is_yolos_where_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "best.pt"
     torch.save({"x": 1}, path)
     with pytest.raises(InputError, match="holds no tensors"):
         read_weights(path)
     assert read_weights(path, trust=True) == (YOLO["yolov5n"], path)
+    given: list[tuple[object, bool]] = []
+
+    def open_model(source: object, *, trust: bool) -> None:
+        given.append((source, trust))
+        raise InputError("it ends here")
+
+    monkeypatch.setattr(yolo_export, "open_model", open_model)
+    with pytest.raises(InputError, match="it ends here"):
+        export(path, "torchscript", trust=True)
+    assert given == [(path, True)]
 
 
 # --- exports ----------------------------------------------------------------------------------
