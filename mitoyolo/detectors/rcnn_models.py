@@ -93,7 +93,8 @@ def architecture_from_dict(values: dict[str, Any]) -> Architecture:
         raise ValueError(str(error)) from None
     anchors = known["anchors"]
     sound = known["model"] in list(BUILDERS) and all(0 < side < inf for side in anchors)
-    if not sound or not anchors or not known["classes"] or known["imgsz"] < 1:
+    least = min(known["imgsz"], known["proposals"])
+    if not sound or not anchors or not known["classes"] or least < 1:
         raise ValueError("not an architecture of this version")
     return Architecture(**known)
 

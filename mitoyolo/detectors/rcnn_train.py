@@ -28,6 +28,7 @@ from mitoyolo.detectors.rcnn_models import Architecture, architecture_from_dict,
 from mitoyolo.detectors.rcnn_recipe import RcnnRecipe
 from mitoyolo.detectors.sampler import EpochSampler
 from mitoyolo.detectors.state import State, write_state
+from mitoyolo.detectors.trackers import asked_for
 from mitoyolo.detectors.training import (
     Outcome,
     Score,
@@ -36,7 +37,6 @@ from mitoyolo.detectors.training import (
     peak_memory_mib,
     score_tiles,
 )
-from mitoyolo.detectors.trackers import asked_for
 from mitoyolo.distributed import gathered
 from mitoyolo.images import read_rgb
 from mitoyolo.inference.merge import Detections

@@ -192,7 +192,7 @@ def test_vgg_begins_so_that_its_last_activation_neither_vanishes_nor_explodes() 
 
 
 def test_what_rpn_1_proposes_is_proposed_by_rpn_2() -> None:
-    rpn = SecondRPN(8, stride=4).eval()
+    rpn = SecondRPN(8, stride=4, proposals=300).eval()
     zeroed(rpn)
     small = [boxes((8, 12, 23, 30)), boxes(), boxes((3, 4, 9, 11), (40, 40, 55, 60))]
     proposals, losses = rpn.propose(blank(64, 3), random(3, 8, 16, 16), small, None)
@@ -224,7 +224,7 @@ def test_without_rpn_1s_proposals_the_detections_are_others(
 def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[SecondRPN, list[Any]]:
     """An RPN_2 on 8 channels, and the arguments of its loss once it has been called."""
     torch.manual_seed(0)
-    rpn, given = SecondRPN(8, stride=4), list[Any]()
+    rpn, given = SecondRPN(8, stride=4, proposals=300), list[Any]()
 
     def compute_loss(*arguments: Any) -> tuple[Tensor, Tensor]:
         given.extend(arguments)
@@ -302,7 +302,7 @@ def smooth_l1(x: Any) -> Any:
 
 def test_an_rpns_loss_by_hand() -> None:
     """Two images of two places with three anchors each; labels -1 count for nothing."""
-    rpn = PaperRPN(4, (16.0,), (0.5, 1.0, 2.0))
+    rpn = PaperRPN(4, (16.0,), (0.5, 1.0, 2.0), 300)
     scores, deltas, wanted = random(12), random(12, 4) / 4, random(12, 4) / 4
     labels = torch.tensor([1.0, 0, -1, 0, 0, 1, -1, -1, 0, 0, 1, 0])
     log_loss, offsets = rpn.compute_loss(
@@ -320,7 +320,7 @@ def test_an_rpns_loss_by_hand() -> None:
 
 def test_rpn_2s_loss_by_hand() -> None:
     """A proposal 2 px beside its mitosis, and the 2 x 2 places of the map, which see none."""
-    rpn = SecondRPN(8, stride=4)
+    rpn = SecondRPN(8, stride=4, proposals=300)
     zeroed(rpn)
     _, losses = rpn.propose(
         blank(8),

@@ -29,7 +29,7 @@ SIDE = 64
 def architecture(model: str, **changes: Any) -> Architecture:
     facts: dict[str, Any] = {
         "model": model, "classes": ("mitosis", "imposter"), "imgsz": SIDE,
-        "anchors": (8.0, 16.0, 32.0), "frozen": False,
+        "anchors": (8.0, 16.0, 32.0), "proposals": 20, "frozen": False,
     }  # fmt: skip
     return Architecture(**{**facts, **changes})
 
@@ -349,14 +349,18 @@ def test_any_batch_has_finite_losses_and_moves_every_parameter(
 
 
 def test_a_network_that_has_seen_nothing_finds_boxes_of_its_classes_in_the_image(
-    network: GeneralizedRCNN, monkeypatch: pytest.MonkeyPatch
+    network: GeneralizedRCNN,
 ) -> None:
+    looked_at: list[int] = []
+    hook = network.roi_heads.box_predictor.register_forward_hook(
+        lambda *given: looked_at.append(len(given[2][0]))
+    )
     with torch.inference_mode():
-        found = few_rois(network, monkeypatch).eval()(
-            [torch.rand(3, 48, 80), torch.rand(3, 64, 64)]
-        )
+        found = network.eval()([torch.rand(3, 48, 80), torch.rand(3, 64, 64)])
+    hook.remove()
+    assert looked_at == [2 * 20]  # the architecture's number of proposals
     for item, (width, height) in zip(found, [(80, 48), (64, 64)], strict=True):
-        assert 0 < len(item["boxes"]) <= 100
+        assert 0 < len(item["boxes"]) <= 2 * 20  # a box a class
         assert set(item["labels"].tolist()) <= {1, 2}
         assert item["scores"].min() > 0.001
         assert item["boxes"].min() >= 0
@@ -380,6 +384,7 @@ def test_an_architecture_comes_back_from_plain_types() -> None:
     [
         *(("model", value) for value in ("yolov5n", None, 3, ["vgg16"], {})),
         *(("classes", value) for value in ([], None, 3)),
+        *(("proposals", value) for value in (0, -1, "many", None, float("inf"))),
         *(("imgsz", value) for value in (0, -1, "wide", None, [], float("inf"), float("nan"))),
         *(("anchors", value) for value in ([], None, [0], [-8.0], ["wide"], 8, [None])),
         *(("anchors", [8.0, value]) for value in (float("nan"), float("inf"))),

@@ -29,6 +29,7 @@ def test_the_kmit_settings() -> None:
     recipe = read_recipe("faster-rcnn")
     assert (recipe.batch, recipe.imgsz, recipe.anchors) == (12, None, None)
     assert (recipe.lr0, recipe.momentum, recipe.weight_decay) == (0.001, 0.9, 1e-4)
+    assert (recipe.rois, recipe.proposals) == (512, 1000)
     assert (recipe.fliplr, recipe.flipud, recipe.rot90) == (0.5, 0.5, False)
     assert recipe == read_recipe("faster-rcnn-x101")
 
@@ -37,6 +38,7 @@ def test_the_settings_of_the_mitos_rcnn_paper() -> None:
     recipe = read_recipe("mitos-rcnn")
     assert (recipe.batch, recipe.imgsz, recipe.anchors) == (10, 299, None)
     assert (recipe.lr0, recipe.momentum, recipe.weight_decay) == (0.001, 0.9, 5e-4)
+    assert (recipe.rois, recipe.proposals) == (128, 300)
     assert (recipe.fliplr, recipe.flipud, recipe.rot90) == (0, 0, True)
     assert recipe == read_recipe("vgg16") == read_recipe("vgg16-conv4")
 
@@ -81,6 +83,8 @@ TAKEN: list[tuple[str, Any, Any]] = [
     ("ema", 0.999, 0.999),
     ("workers", 0, 0),
     ("workers", 2.0, 2),
+    ("rois", 1, 1),
+    ("proposals", "50", 50),
     ("rot90", True, True),
 ]
 
@@ -124,6 +128,11 @@ WRONG: list[tuple[str, Any, str]] = [
     *(
         ("workers", value, "expected a whole number of at least 0")
         for value in (-1, 1.5, None, "many", True, [2], float("inf"), float("nan"), "1e400")
+    ),
+    *(
+        (key, value, "expected a whole number of at least 1")
+        for key in ("rois", "proposals")
+        for value in (0, -1, 1.5, None, "many", True, [2], float("inf"))
     ),
     ("warmpu", 0.1, r"no such setting \(perhaps warmup"),
     ("mosaic", 0, "no such setting$"),
