@@ -50,9 +50,9 @@ def export(
     MissingPackageError
         The message names what to install.
     """
-    check_maker(name)
     family, source = read_weights(weights, trust=trust)
-    exporter = exporter_of(family, weights)
+    exporter = exporter_of(family)
+    check_maker(name, exporter)
     model, card = exporter.open_model(source, trust=trust)
     side = imgsz or exporter.default_imgsz(card)
     folder = out or weights.with_name(f"{weights.stem}_{name}_model")

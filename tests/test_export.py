@@ -124,30 +124,34 @@ def test_an_export_that_fails_leaves_no_model(
 
 
 def test_what_cannot_be_made_is_said_before_any_work(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
+    weights: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    call = ("export", "--weights", weights, "--out", tmp_path / "e", "--format")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = cli("export", "--weights", "none.pt", "--format", "engine")
+    result = cli(*call, "engine")
     assert result.code == 1 and "made on the GPU" in result.error
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setitem(sys.modules, "tensorrt", None)
-        result = cli("export", "--weights", "none.pt", "--format", "engine")
+        result = cli(*call, "engine")
     assert result.code == 1 and "tensorrt: pip install '.[deploy]' tensorrt in" in result.error
     monkeypatch.setitem(sys.modules, "onnxslim", None)
-    result = cli("export", "--weights", "none.pt", "--format", "onnx")
+    result = cli(*call, "onnx")
     assert result.code == 1
     hint = "pip install '.[deploy]' in mitoyolo's folder"
     assert result.error == f"mitoyolo: onnx needs onnxslim: {hint}"
+    assert not (tmp_path / "e").exists()
     assert (
         "no such weights file" in cli("export", "--weights", "n.pt", "--format", "openvino").error
     )
 
 
-def test_an_engine_is_made_on_its_gpu(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_is_made_on_its_gpu(
+    weights: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mitoyolo.detectors.exported.find_spec", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = cli("export", "--weights", "none.pt", "--format", "engine")
+    result = cli("export", "--weights", weights, "--format", "engine")
     assert result.code == 1 and "there is none here; export on that machine" in result.error
 
 

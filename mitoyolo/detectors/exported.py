@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -46,8 +46,8 @@ class Format:
     ----------
     suffix : str
         Of the file that a runtime opens.
-    makes, runs : tuple of str
-        Modules without which it can neither be made nor run.
+    runs : tuple of str
+        Modules without which it cannot be run.
     install : str
         What brings them, for pip.
     open : callable
@@ -59,7 +59,6 @@ class Format:
     """
 
     suffix: str
-    makes: tuple[str, ...]
     runs: tuple[str, ...]
     open: Callable[[Path, str], Network]
     install: str = "'.[deploy]'"
@@ -124,21 +123,15 @@ def _open_engine(file: Path, device: str) -> Network:
 
 
 FORMATS = {
-    "openvino": Format(
-        suffix=".xml", makes=("openvino",), runs=("openvino",), open=_open_openvino, on="cpu"
-    ),
+    "openvino": Format(suffix=".xml", runs=("openvino",), open=_open_openvino, on="cpu"),
     "onnx": Format(
         suffix=".onnx",
-        makes=("onnx", "onnxslim", "onnxruntime"),
         runs=("onnxruntime",),
         open=_open_onnx,
     ),
-    "torchscript": Format(
-        suffix=".torchscript", makes=(), runs=(), open=_open_torchscript, is_code=True
-    ),
+    "torchscript": Format(suffix=".torchscript", runs=(), open=_open_torchscript, is_code=True),
     "engine": Format(
         suffix=".engine",
-        makes=("onnx", "onnxslim", "onnxruntime", "tensorrt"),
         runs=("tensorrt",),
         open=_open_engine,
         install="'.[deploy]' tensorrt",
@@ -165,16 +158,23 @@ def require(name: str, modules: Sequence[str]) -> None:
         )
 
 
-def check_maker(name: str) -> None:
+def check_maker(name: str, exporter: Exporter) -> None:
     """Refuse a format that cannot be made here.
 
     Raises
     ------
+    OptionError
+        The family has no such format.
     InputError
         The format is for the GPU that it is made on, and there is none.
     MissingPackageError
         A module is missing.
     """
+    if name not in exporter.makes:
+        raise OptionError(
+            f"--format {name}: these weights have no such form",
+            fix=f"give one of {', '.join(exporter.makes)}",
+        )
     if FORMATS[name].on == "gpu":
         import torch
 
@@ -183,7 +183,7 @@ def check_maker(name: str) -> None:
                 f"--format {name} is made on the GPU that will run it, and there is none here",
                 fix="export on that machine, or give another --format",
             )
-    require(name, FORMATS[name].makes)
+    require(name, exporter.makes[name])
 
 
 # --- a model opened ---------------------------------------------------------------------------
@@ -215,7 +215,15 @@ def model_file(path: Path) -> Path:
 
 
 class Exporter(Protocol):
-    """What the module that a family names as ``exports`` holds."""
+    """What the module that a family names as ``exports`` holds.
+
+    Attributes
+    ----------
+    makes : mapping
+        The name of each format that it makes -> the modules that it needs for it.
+    """
+
+    makes: Mapping[str, tuple[str, ...]]
 
     def open_model(
         self, source: Checkpoint | Path, *, trust: bool = False
@@ -249,20 +257,8 @@ class Exporter(Protocol):
         ...
 
 
-def exporter_of(family: Family, file: Path) -> Exporter:
-    """The exporter of a family.
-
-    Raises
-    ------
-    InputError
-        It has none.
-    """
-    if family.exports is None:
-        raise InputError(
-            "its model family has no export in this version",
-            file=file,
-            fix="give the .pt to `mitoyolo val` and `mitoyolo detect`",
-        )
+def exporter_of(family: Family) -> Exporter:
+    """The exporter of a family."""
     exporter: Any = import_module(family.exports)
     return exporter
 
@@ -286,7 +282,7 @@ def load(
             fix="add --trust if you know where it is from, or export its .pt by `mitoyolo export`",
         )
     require(name, kind.runs)
-    exporter = exporter_of(family_of(card.family if card else None, file), file)
+    exporter = exporter_of(family_of(card.family if card else None, file))
     classes, side = exporter.facts(file, card)
     if card and card.classes != classes:
         raise InputError(

@@ -45,8 +45,8 @@ class Family:
         Module with ``load(source, device=, imgsz=, trust=)``, which gives a
         :class:`~mitoyolo.detectors.base.Detector`. ``source`` is a
         :class:`~mitoyolo.detectors.checkpoint.Checkpoint`, for YOLO also a path.
-    exports : str or None
-        Module of the functions that :mod:`mitoyolo.detectors.exported` lists; None: there is none.
+    exports : str
+        Module of what :class:`mitoyolo.detectors.exported.Exporter` lists.
     stride : int
         The side of the input is rounded up to a multiple of it.
     pretrained : tuple of str
@@ -60,7 +60,7 @@ class Family:
     recipe: str
     trains: str
     loads: str
-    exports: str | None
+    exports: str
     stride: int
     pretrained: tuple[str, ...]
     needs_pretrained: bool
@@ -85,7 +85,7 @@ def _rcnn(*pretrained: str) -> Family:
         recipe="mitoyolo.detectors.rcnn_recipe",
         trains="mitoyolo.detectors.rcnn_train",
         loads="mitoyolo.detectors.rcnn",
-        exports=None,
+        exports="mitoyolo.detectors.rcnn_export",
         stride=1,
         pretrained=pretrained,
         needs_pretrained=False,

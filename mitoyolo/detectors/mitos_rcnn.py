@@ -123,8 +123,7 @@ class PaperRPN(RegionProposalNetwork):
             pre_nms_top_n={"training": 2000, "testing": 1000},
             post_nms_top_n={"training": 2000, "testing": proposals},
             nms_thresh=NMS_IOU,
-        )
-        begin_new(self.head)
+        )  # torchvision's head begins with N(0, 0.01)
 
     def compute_loss(
         self,

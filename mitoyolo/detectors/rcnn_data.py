@@ -65,10 +65,25 @@ class TrainingTiles(TorchDataset[Sample]):
     def __len__(self) -> int:
         return len(self._tiles)
 
-    def median_side(self, imgsz: int) -> float:
-        """The median over all boxes of the square root of their area, px of the network's input."""
+    def median_side(self, imgsz: int, *, squashed: bool) -> float:
+        """The median over all boxes of the square root of their area, px of the network's input.
+
+        Where that is ``squashed``, both sides of a tile become ``imgsz``, else the longer one.
+
+        Raises
+        ------
+        InputError
+            There is no box.
+        """
+        if not any(map(len, self.boxes)):
+            raise InputError(
+                "every box is under a pixel of the network's input",
+                file=self._dataset.root,
+                fix="give a larger --imgsz, or --set anchors=SIDES",
+            )
         sides = [
-            np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)) * imgsz / max(tile.size)
+            np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+            * (imgsz / (np.sqrt(tile.width * tile.height) if squashed else max(tile.size)))
             for tile, boxes in zip(self._tiles, self.boxes, strict=True)
         ]
         return float(np.median(np.concatenate(sides)))

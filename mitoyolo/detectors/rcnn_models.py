@@ -182,7 +182,7 @@ def _on_vgg(end: int, stride: int, architecture: Architecture) -> GeneralizedRCN
     anchors = AnchorGenerator((architecture.anchors,), (RATIOS,))
     head = RPNHead(Vgg.out_channels, anchors.num_anchors_per_location()[0])
     predictor = FastRCNNPredictor(4096, len(architecture.classes) + 1)
-    begin_new(head, predictor)
+    begin_new(predictor)
     backbone = Vgg(end)
     _freeze(backbone, architecture)
     rpn = RegionProposalNetwork(
@@ -250,6 +250,9 @@ BUILDERS: dict[str, Callable[[Architecture], GeneralizedRCNN]] = {
     "mitos-rcnn": _mitos_rcnn,
 }
 """Name of a model -> how it is built."""
+
+SQUASHED = ("vgg16", "vgg16-conv4", "mitos-rcnn")
+"""Models that see every image as a square; the others keep its shape."""
 
 
 def set_input_side(network: GeneralizedRCNN, imgsz: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from importlib.resources import files
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +79,8 @@ class RcnnRecipe:
     workers: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain types, for ``run.json``."""
-        return asdict(self)
+        """As the plain types that come back from ``run.json``."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step ``step`` of ``steps``, counted from 0.
@@ -100,7 +99,7 @@ class RcnnRecipe:
 def _number(least: float, most: float) -> Callable[[Any], Any]:
     def read(value: Any) -> float:
         number = float(value) if not isinstance(value, bool) else -1.0
-        if not (isfinite(number) and least <= number <= most):
+        if not least <= number <= most:
             raise ValueError
         return number
 
@@ -157,7 +156,7 @@ READERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "warmup": (_number(0, 1), "0 to 1, a share of all steps"),
     "drops": (_drops, "shares of all steps such as 0.6,0.9"),
     "clip": (_number(0, 1e9), "0 or more"),
-    "ema": (_number(0, 1), "0 to 1"),
+    "ema": (_number(0, 0.999999), "0 to under 1"),
     "fliplr": (_number(0, 1), "0 to 1"),
     "flipud": (_number(0, 1), "0 to 1"),
     "rot90": (_flag, "true or false"),

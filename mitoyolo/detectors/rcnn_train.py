@@ -24,7 +24,12 @@ from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.failures import EngineError, foreseen
 from mitoyolo.detectors.rcnn import RcnnDetector, add_card, start_network, write_weights
 from mitoyolo.detectors.rcnn_data import TrainingTiles, collate
-from mitoyolo.detectors.rcnn_models import Architecture, architecture_from_dict, build
+from mitoyolo.detectors.rcnn_models import (
+    SQUASHED,
+    Architecture,
+    architecture_from_dict,
+    build,
+)
 from mitoyolo.detectors.rcnn_recipe import RcnnRecipe
 from mitoyolo.detectors.sampler import EpochSampler
 from mitoyolo.detectors.state import State, write_state
@@ -352,7 +357,7 @@ def _network(
         tuple(training.dataset.labels),
         imgsz=training.imgsz,
         recipe=recipe,
-        median_side=lambda: tiles.median_side(training.imgsz),
+        median_side=lambda: tiles.median_side(training.imgsz, squashed=training.model in SQUASHED),
         seed=training.seed,
     )
 

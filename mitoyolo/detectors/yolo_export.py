@@ -17,9 +17,16 @@ from mitoyolo.detectors.yolo import YoloDetector, default_imgsz, open_model
 from ultralytics.engine.exporter import Exporter
 from ultralytics.nn.backends.base import BaseBackend
 
-__all__ = ["default_imgsz", "detector", "facts", "make", "open_model"]
+__all__ = ["default_imgsz", "detector", "facts", "make", "makes", "open_model"]
 
 detector = YoloDetector
+
+makes = {
+    "openvino": ("openvino",),
+    "onnx": ("onnx", "onnxslim", "onnxruntime"),
+    "torchscript": (),
+    "engine": ("onnx", "onnxslim", "onnxruntime", "tensorrt"),
+}
 
 
 def make(name: str, model: Any, file: Path, *, imgsz: int, batch: int) -> Path:

@@ -18,7 +18,7 @@ from rendered import Cell, card, paint
 from converters.errors import InputError, MissingPackageError, OptionError
 from mitoyolo.detectors.base import load_detector, weight_files
 from mitoyolo.detectors.card import Card
-from mitoyolo.detectors.exported import CARD_FILE, FORMATS, check_maker, model_file
+from mitoyolo.detectors.exported import CARD_FILE, FORMATS, model_file
 from mitoyolo.detectors.failures import EngineError
 from mitoyolo.detectors.yolo import YoloDetector, start_model, write_start
 from mitoyolo.export import export
@@ -178,7 +178,7 @@ def test_a_missing_runtime_names_the_extra(
     with pytest.raises(MissingPackageError, match=said):
         load_detector(exports[name])
     with pytest.raises(MissingPackageError, match=said):
-        check_maker(name)
+        export(exports["pt"], name, overwrite=True)
 
 
 # --- what is no export ------------------------------------------------------------------------

@@ -205,6 +205,19 @@ def test_what_rpn_1_proposes_is_proposed_by_rpn_2() -> None:
         assert all(right - left >= 32 <= bottom - top for left, top, right, bottom in own)
 
 
+def test_rpn_2_moves_both_kinds_of_anchors() -> None:
+    rpn = SecondRPN(8, stride=4, proposals=300).eval()
+    zeroed(rpn)
+    with torch.no_grad():
+        rpn.head.bbox_pred.bias.copy_(torch.tensor([0.5, -0.25, 0, log(0.5)]))
+        (found,), _ = rpn.propose(
+            blank(128), torch.zeros(1, 8, 32, 32), [boxes((40, 40, 50, 60))], None
+        )
+    kept = {tuple(round(value) for value in box) for box in found.tolist()}
+    assert (45, 40, 55, 50) in kept  # half a width right, a quarter up, half as high
+    assert {(right - left, bottom - top) for left, top, right, bottom in kept} >= {(64, 32)}
+
+
 def test_without_rpn_1s_proposals_the_detections_are_others(
     network: GeneralizedRCNN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,9 +235,9 @@ def test_without_rpn_1s_proposals_the_detections_are_others(
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[SecondRPN, list[Any]]:
-    """An RPN_2 on 8 channels, and the arguments of its loss once it has been called."""
+    """The model's RPN_2, and the arguments of its loss once it has been called."""
     torch.manual_seed(0)
-    rpn, given = SecondRPN(8, stride=4, proposals=300), list[Any]()
+    rpn, given = TwoRPNs(SIDES).rpn_2, list[Any]()
 
     def compute_loss(*arguments: Any) -> tuple[Tensor, Tensor]:
         given.extend(arguments)
@@ -242,7 +255,7 @@ def test_rpn_2_lays_its_window_over_a_proposal(asked: tuple[SecondRPN, list[Any]
         boxes(*((4 * x, 4 * y, 4 * x + 8, 4 * y + 8) for x, y in of_image)) for of_image in cells
     ]
     targets = [{"boxes": boxes((4, 4, 20, 20))}] * 2
-    rpn.propose(blank(64, 2), random(2, 8, 16, 16), earlier, targets)
+    rpn.propose(blank(64, 2), random(2, 256, 16, 16), earlier, targets)
     scores, deltas = given[0].split([256 + 2, 256 + 1]), given[1].split([256 + 2, 256 + 1])
     for score, delta, of_image in zip(scores, deltas, cells, strict=True):
         assert len(set(score.flatten().tolist())) > 200  # so that equal ones are the same
@@ -258,7 +271,7 @@ def test_rpn_2s_loss_gets_labels_and_offsets_in_the_order_of_its_anchors(
     rpn, given = asked
     earlier = [boxes((40, 40, 56, 56), (8, 8, 24, 24)), boxes((10, 8, 26, 24))]
     target = boxes((10, 8, 26, 24))
-    rpn.propose(blank(64, 2), random(2, 8, 16, 16), earlier, [{"boxes": target}] * 2)
+    rpn.propose(blank(64, 2), random(2, 256, 16, 16), earlier, [{"boxes": target}] * 2)
     *_, labels, offsets = given
     assert [len(of_image) for of_image in labels] == [258, 257]
     assert labels[0].nonzero().flatten().tolist() == [257]  # IoU 224 / 288

@@ -368,6 +368,52 @@ def test_a_network_that_has_seen_nothing_finds_boxes_of_its_classes_in_the_image
         assert item["boxes"][:, 3].max() <= height + 1e-3
 
 
+def detected(network: GeneralizedRCNN, places: Tensor, chances: list[float]) -> Tensor:
+    """What the second stage keeps where it moves nothing and sees a mitosis with these chances."""
+    mitosis = torch.tensor(chances)
+    logits = torch.stack([1 - mitosis, mitosis, torch.full_like(mitosis, 1e-9)], dim=1).log()
+    size = (SIDE, SIDE)
+    (boxes,), _, (labels,) = network.roi_heads.postprocess_detections(
+        logits, torch.zeros(len(places), 12), [places], [size]
+    )
+    assert set(labels.tolist()) <= {1}
+    return torch.as_tensor(boxes)
+
+
+def test_a_hundred_detections_from_a_chance_of_a_thousandth_that_overlap_by_half_at_most(
+    network: GeneralizedRCNN,
+) -> None:
+    grid = torch.arange(0, SIDE, 4.0)
+    cells = torch.cartesian_prod(grid, grid).repeat(1, 2) + torch.tensor([0, 0, 3, 3])
+    assert len(detected(network, cells, [0.5] * len(cells))) == 100
+    two = detected(network, cells[:3], [0.0011, 0.0009, 0.5])
+    assert two.tolist() == [cells[2].tolist(), cells[0].tolist()]
+    for shift, left in ((3.0, 1), (4.0, 2)):  # IoU 7 / 13 = 0.54 and 6 / 14 = 0.43
+        pair = torch.tensor([[20.0, 20, 30, 30], [20 + shift, 20, 30 + shift, 30]])
+        assert len(detected(network, pair, [0.9, 0.8])) == left
+
+
+def test_new_layers_begin_small_and_vggs_own_so_that_nothing_vanishes(
+    model: str, network: GeneralizedRCNN
+) -> None:
+    for rpn in rpns(network):
+        assert rpn.head.conv[0][0].weight.std().item() == pytest.approx(0.01, rel=0.02)
+    if model in ON_PYRAMID:  # whose second stage begins as torchvision has it
+        return
+    predictor = network.roi_heads.box_predictor
+    for layer in (predictor.cls_score, predictor.bbox_pred):
+        assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert not layer.bias.any()
+    if model == "mitos-rcnn":
+        return
+    head, pooled = network.roi_heads.box_head, torch.randn(4, 512, 7, 7)
+    with torch.inference_mode():
+        first, again = head.eval()(pooled), head(pooled)
+        dropped = head.train()(pooled)
+    assert 0.2 < first.std().item() < 5 and torch.equal(first, again)
+    assert (dropped == 0).float().mean() > (first == 0).float().mean() + 0.1
+
+
 # --- in a weights file ------------------------------------------------------------------------
 
 
