@@ -65,7 +65,7 @@ def train(
     data : Path
         ``dataset.yaml`` or its folder.
     run : Path
-        The run folder to write: ``weights/{start,state,last,best}.pt``, ``results.csv``,
+        The run folder to write: ``weights/{state,last,best}.pt``, ``results.csv``,
         ``tensorboard/``, ``curves.png``, ``run.json`` and, last, ``summary.json``.
     options : TrainOptions
     resume : bool

@@ -21,7 +21,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,25 +156,40 @@ def keep_ends(folder: Path) -> None:
     MitosisTrainer.train = then_keep
 
 
-def main() -> None:
+HOOKS: dict[str, Callable[[str], None]] = {
+    "DRIVE": lambda text: drive(*place_of(text)),
+    "SCORES": lambda text: script(scores_of(text)),
+    "RECORD": lambda text: record(Path(text)),
+    "ENDS": lambda text: keep_ends(Path(text)),
+}
+"""Variable -> what it has done in a process that trains."""
+
+
+def place_of(text: str) -> tuple[str, int, int, str]:
+    """``DRIVE`` in its parts."""
+    place, epoch, rank, action = text.split()
+    return place, int(epoch), int(rank), action
+
+
+def scores_of(text: str) -> list[float]:
+    """``SCORES`` in its parts."""
+    return [float(part) for part in text.split(",")]
+
+
+def main(module: str = "driver", hooks: Mapping[str, Callable[[str], None]] = HOOKS) -> None:
+    """The program, driven by ``module``, whose ``hooks`` these are."""
     from mitoyolo import train, worker
     from mitoyolo.cli import main as program
     from mitoyolo.launch import LAUNCHED, launch
 
     launched = LAUNCHED in os.environ
     if launched or "--ddp" not in sys.argv or "WORLD_SIZE" in os.environ:
-        if text := os.environ.get("DRIVE"):
-            place, epoch, rank, action = text.split()
-            drive(place, int(epoch), int(rank), action)
-        if text := os.environ.get("SCORES"):
-            script([float(part) for part in text.split(",")])
-        if text := os.environ.get("RECORD"):
-            record(Path(text))
-        if text := os.environ.get("ENDS"):
-            keep_ends(Path(text))
+        for variable, act in hooks.items():
+            if text := os.environ.get(variable):
+                act(text)
     if launched:
         sys.exit(worker.main(sys.argv[1]))
-    train.launch = lambda module, arguments, how: launch("driver", arguments, how)
+    train.launch = lambda _, arguments, how: launch(module, arguments, how)
     program()
 
 

@@ -17,14 +17,16 @@ What the paper leaves open, and what is done here:
 - How RPN_2 "takes" proposals of RPN_1. They are anchors of RPN_2 beside its own: the 3 x 3 window
   of its head is laid over each of them by RoI pooling, as it slides over the map elsewhere. One
   head thus scores and moves both kinds, and one NMS can compare them.
-- Which weights the deconvolution has: 4 x 4, stride 2, as small as doubles the size without gaps.
+- The deconvolution's kernel: 4 x 4 at stride 2, the smallest that overlaps and gives every place
+  equally many inputs.
 - The scale of the L2 normalisation: 20 a channel at the start, as ParseNet's successors take
   it (Liu et al. 2016), and learned.
 - lambda = 10 before the smooth L1 of each RPN divides, as Ren et al. 2015 do, by the number of
   places, and log loss by that of sampled anchors. In the head both are means over the sampled RoIs.
 - Nothing stands between RoI pooling and the two sibling layers: the paper names no other.
-- Numbers of RoIs: 128 an image for training, a quarter positive, 300 proposals for inference, as
-  in Ren et al. 2015.
+- Numbers: 2,000 anchors before a NMS in training and 1,000 in inference, and 2,000 proposals after
+  it in training, as torchvision; 300 in inference, as Ren et al. 2015; 128 RoIs an image, a quarter
+  positive, as their published code.
 """
 
 from __future__ import annotations
@@ -35,7 +37,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, normalize, smooth_l1_loss
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    conv2d,
+    normalize,
+    smooth_l1_loss,
+)
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -88,6 +95,7 @@ class FusedVgg(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = vgg16_layers(CONV4_3)
+        # one row and column more, then cut: conv3_3's size may be odd
         self.deconvolution = nn.ConvTranspose2d(512, 512, 4, stride=2, padding=1, output_padding=1)
         self.norm3, self.norm4 = L2Norm(256), L2Norm(512)
         self.reduce = nn.Conv2d(256 + 512, self.out_channels, kernel_size=1)
@@ -198,8 +206,10 @@ class SecondRPN(PaperRPN):
     def _at(self, feature: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The head's answers where its window is laid over boxes: (k, 1) and (k, 4)."""
         windows = roi_pool(feature, boxes, output_size=3, spatial_scale=1 / self.stride)
-        (scores,), (deltas,) = self.head([windows])
-        return scores[:, :, 1, 1], deltas[:, :, 1, 1]
+        ((conv, relu),) = self.head.conv
+        found = relu(conv2d(windows, conv.weight, conv.bias))  # one place: without padding
+        scores, deltas = self.head.cls_logits(found), self.head.bbox_pred(found)
+        return scores.flatten(1), deltas.flatten(1)
 
 
 def _join(first: Iterable[Tensor], second: Iterable[Tensor]) -> list[Tensor]:

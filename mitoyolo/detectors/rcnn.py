@@ -172,15 +172,24 @@ def _take_over(network: GeneralizedRCNN, checkpoint: Checkpoint, model: str) -> 
     own = network.state_dict()
     named = {_in_detector(name): value for name, value in checkpoint.tensors.items()}
     fits = {k: v for k, v in named.items() if k not in own or own[k].shape == v.shape}
+    # names that are not its own are left in: torchvision renames some of older files while loading
+    missing, unknown = network.load_state_dict(fits, strict=False)
     lacking = [
         name
-        for name in network.load_state_dict(fits, strict=False).missing_keys
+        for name in missing
         if name.startswith(("backbone.body.", "backbone.features."))
         and not name.endswith("num_batches_tracked")
     ]
     if lacking:
         raise InputError(
             f"{len(lacking)} tensors of {model}'s backbone are not in it (first: {lacking[0]})",
+            file=checkpoint.path,
+            fix="give torchvision's weights of that backbone, or a best.pt of the same model",
+        )
+    deeper = [name for name in unknown if name.startswith("backbone.body.")]
+    if deeper:
+        raise InputError(
+            f"of a deeper network than {model}'s backbone (it has {deeper[0]})",
             file=checkpoint.path,
             fix="give torchvision's weights of that backbone, or a best.pt of the same model",
         )
@@ -243,9 +252,9 @@ def open_network(checkpoint: Checkpoint) -> tuple[GeneralizedRCNN, Architecture,
 def _architecture(checkpoint: Checkpoint) -> Architecture:
     try:
         return architecture_from_dict(checkpoint.architecture or {})
-    except ValueError as error:
+    except ValueError:
         raise InputError(
-            f"not the weights of a two-stage model of this version ({error})",
+            "not the weights of a two-stage model of this version",
             file=checkpoint.path,
             fix="give a best.pt of mitoyolo, or torchvision's weights",
         ) from None

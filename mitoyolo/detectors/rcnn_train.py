@@ -18,10 +18,12 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.rpn import RPNHead
 
 from mitoyolo.detectors.base import torch_name
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.failures import EngineError, foreseen
+from mitoyolo.detectors.parallel import in_parallel
 from mitoyolo.detectors.rcnn import RcnnDetector, add_card, start_network, write_weights
 from mitoyolo.detectors.rcnn_data import TrainingTiles, collate
 from mitoyolo.detectors.rcnn_models import (
@@ -116,10 +118,14 @@ class RcnnTrainer:
         self._loader = training_loader(tiles, training, self._recipe, self._epoch)
         self._network, self._architecture = _network(training, self._recipe, tiles)
         self._network.roi_heads.fg_bg_sampler.batch_size_per_image = self._recipe.rois
+        for module in self._network.modules():
+            if isinstance(module, RPNHead):
+                module.register_forward_hook(in_float32)
         self._network.to(self._device)
         self._model: nn.Module = self._network
         if self._process.world > 1:
-            self._model = DistributedDataParallel(self._network, broadcast_buffers=False)
+            where = torch.device(self._device)
+            self._model = in_parallel(self._network, where, some_unused=False)
         self._parameters = [p for p in self._network.parameters() if p.requires_grad]
         self._optimizer = torch.optim.SGD(
             self._parameters,
@@ -221,7 +227,7 @@ class RcnnTrainer:
     def _losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         inputs = [image.to(self._device, non_blocking=True).float() / 255 for image in images]
         truths = [{k: v.to(self._device) for k, v in target.items()} for target in targets]
-        half = self._device != "cpu" and torch.cuda.is_bf16_supported()
+        half = self._device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
         with torch.autocast("cuda", torch.bfloat16) if half else nullcontext():
             losses: dict[str, Tensor] = self._model(inputs, truths)
         return losses
@@ -238,7 +244,8 @@ class RcnnTrainer:
         """The score on the whole validation split, in the first process."""
         training = self._training
         if self._process.world > 1:  # BatchNorm's statistics: the first process's are kept
-            for buffer in self._network.buffers():
+            averaged = self._average.buffers() if self._average else ()
+            for buffer in (*self._network.buffers(), *averaged):
                 torch.distributed.broadcast(buffer, src=0)
         with self.outcome.clock.timed("scoring"):
             detector = RcnnDetector(
@@ -323,6 +330,16 @@ class RcnnTrainer:
         run = self._training.run
         for path in (LAST, BEST) if self.outcome.epoch == self._epoch else (LAST,):
             write_weights(run / path, self._kept(), self._architecture)
+
+
+def in_float32(head: nn.Module, given: Any, found: tuple[list[Tensor], ...]) -> Any:
+    """Bring what an RPN's head found, a hook of it, back from half precision.
+
+    Proposals, and with them the truths, take on its precision: in bfloat16 a place beyond 128 px is
+    known to the pixel only, beyond 256 px to two.
+    """
+    wide = torch.float32
+    return tuple([x.to(torch.promote_types(x.dtype, wide)) for x in part] for part in found)
 
 
 def training_loader(

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from converters.errors import InputError
 from converters.files import PART, write_with
@@ -24,6 +23,7 @@ from mitoyolo.dataset import Dataset
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.card import CARD_KEY, Card
 from mitoyolo.detectors.failures import EngineError, foreseen
+from mitoyolo.detectors.parallel import in_parallel
 from mitoyolo.detectors.recipe import Recipe
 from mitoyolo.detectors.state import (
     State,
@@ -48,7 +48,7 @@ from mitoyolo.training_log import TrainingLog
 
 from ultralytics.data.build import build_dataloader
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils.torch_utils import TORCH_2_13, strip_optimizer, unwrap_model
+from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 
 class MitosisTrainer(DetectionTrainer):
@@ -158,12 +158,8 @@ class MitosisTrainer(DetectionTrainer):
         """Wrap the model for several processes, then let Ultralytics build the rest."""
         if self._process.world > self.world_size:
             self.world_size = self._process.world
-            self.model = DistributedDataParallel(
-                self.model,
-                device_ids=None if self.device.type == "cpu" else [self.device.index],
-                find_unused_parameters=True,  # those of boxes, where a batch has none
-                **_OWN_BUFFERS,  # each process keeps its own BatchNorm statistics
-            )
+            # those of boxes are unused where a batch has none
+            self.model = in_parallel(self.model, self.device, some_unused=True)
         super()._build_train_pipeline()
         # every batch comes to optimizer_step, which counts: Ultralytics' loop forgets at a resume
         self._accumulate, self.accumulate = self.accumulate, 1
@@ -368,10 +364,6 @@ class MitosisTrainer(DetectionTrainer):
         with suppress(_Finished):
             super().train()
 
-
-_OWN_BUFFERS: dict[str, Any] = {
-    "forward_sync_buffers" if TORCH_2_13 else "broadcast_buffers": False
-}
 
 STOPPER = ("best_fitness", "best_epoch", "possible_stop")
 """What Ultralytics' early stopping remembers."""

@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from mitoyolo.detectors.families import RCNN
+from mitoyolo.detectors.mitos_rcnn import PaperRPN
 from mitoyolo.detectors.rcnn_models import (
     BUILDERS,
     Architecture,
@@ -20,6 +21,7 @@ from mitoyolo.detectors.rcnn_models import (
     build,
     set_input_side,
 )
+from mitoyolo.detectors.rcnn_train import in_float32
 
 ON_PYRAMID = ("faster-rcnn", "faster-rcnn-x101")
 ON_VGG = ("vgg16", "vgg16-conv4", "mitos-rcnn")
@@ -443,3 +445,20 @@ def test_a_damaged_architecture_is_a_value_error(key: str, value: Any) -> None:
     del values[key]
     with pytest.raises(ValueError):
         architecture_from_dict(values)
+
+
+# --- half precision ---------------------------------------------------------------------------
+
+
+def test_proposals_of_a_network_in_half_precision_are_not() -> None:
+    """As on a GPU; else truths, which take on their precision, would be rounded to pixels."""
+    rpn = PaperRPN(512, (16.0,), (1.0,), 20).eval()
+    images = ImageList(torch.rand(1, 3, 64, 64), [(64, 64)])
+    maps = {"map": torch.rand(1, 512, 8, 8)}
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        (rounded,), _ = rpn(images, maps)
+        rpn.head.register_forward_hook(in_float32)
+        (proposals,), _ = rpn(images, maps)
+    assert (rounded.dtype, proposals.dtype) == (torch.bfloat16, torch.float32)
+    with torch.no_grad():
+        assert rpn.double()(images, {"map": maps["map"].double()})[0][0].dtype == torch.float64

@@ -1,0 +1,507 @@
+"""Training the two-stage models end to end: what they learn, what a run leaves, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import Cli
+from rendered import Cell, Source, write_dataset
+from torch import nn
+from torchvision.models import resnet50, vgg16
+
+from mitoyolo.dataset import open_dataset
+from mitoyolo.detectors import rcnn_train
+from mitoyolo.detectors.base import load_detector
+from mitoyolo.detectors.failures import EngineError
+from mitoyolo.detectors.families import MODELS
+from mitoyolo.detectors.mitos_rcnn import FusedVgg
+from mitoyolo.detectors.rcnn_models import MEAN
+from mitoyolo.detectors.yolo import start_model, write_start
+from mitoyolo.images import read_rgb
+from mitoyolo.inference.apply import detect_tiles
+from mitoyolo.inference.merge import Detections
+from mitoyolo.train import TrainOptions, train
+from mitoyolo.val import val
+
+LABELS = ("mitosis", "imposter")
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("MITOYOLO_WEIGHTS", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    with (run / "results.csv").open(encoding="utf-8") as handle:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
+
+
+def content(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, weights_only=True))
+
+
+# --- eight tiles, learned by heart ------------------------------------------------------------
+
+TILE = 128
+TILES = 8
+
+BACKBONES = {"faster-rcnn": resnet50}
+"""The other stands on VGG-16."""
+
+ON_PYRAMID = {
+    "rois": 32, "proposals": 20, "lr0": 0.01, "warmup": 0.1, "drops": "0.75",
+    "rot90": True,
+}  # fmt: skip
+ON_VGG = {
+    "anchors": "20", "rois": 512, "lr0": 0.003, "clip": 100, "drops": "0.75",
+    "ema": 0.93, "rot90": False,
+}  # fmt: skip
+LEARNS: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "faster-rcnn": (9, 96, ON_PYRAMID),
+    "faster-rcnn-x101": (9, 96, ON_PYRAMID),
+    "vgg16": (10, 160, ON_VGG),
+    "vgg16-conv4": (10, 160, ON_VGG),
+    "mitos-rcnn": (10, 160, ON_VGG),
+}
+"""Model -> epochs, side of the input, and settings with which it learns in few steps of one tile.
+The tiles are of another size, so boxes are scaled on the way in and back."""
+
+
+def eight_tiles(root: Path, noise: float) -> Path:
+    """Eight tiles of two mitoses and two imposters each, to learn and to choose by.
+
+    At 3 µm/px a detection counts within 2.7 px of its centre. BatchNorm needs noise: on tiles of
+    one colour it divides by nearly nothing.
+    """
+    sources = []
+    for split in ("train", "val"):
+        for i in range(TILES):
+            rng = np.random.default_rng(i)
+            quarters = rng.permutation([(34, 34), (94, 34), (34, 94), (94, 94)])
+            places = quarters + rng.integers(-14, 15, (4, 2))
+            kinds = ((1.0, "mitosis"), (0.0, "imposter")) * 2
+            cells = tuple(
+                Cell(int(x), int(y), *kind) for (x, y), kind in zip(places, kinds, strict=True)
+            )
+            sources.append(Source(f"{split}{i}", split, cells, width=TILE, height=TILE))
+    data = write_dataset(root, sources, side=TILE, mpp=(3.0, 3.0), labels=LABELS)
+    rng = np.random.default_rng(2)
+    for path in sorted((data / "images" / "train").glob("*.png")):
+        noisy = cv2.imread(str(path)) + rng.normal(0, noise, (TILE, TILE, 3))
+        assert cv2.imwrite(str(path), np.clip(noisy, 0, 255).astype(np.uint8))
+        shutil.copy(path, data / "images" / "val" / path.name.replace("train", "val"))
+    return data
+
+
+def write_backbone(folder: Path, model: str, data: Path) -> dict[str, torch.Tensor]:
+    """Stand in for torchvision's weights of a model's backbone: random ones that, as pretrained
+    ones, give activations of some size, by BatchNorm's statistics or by the first weights."""
+    torch.manual_seed(0)
+    network = BACKBONES.get(model, vgg16)(weights=None)
+    if model in BACKBONES:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # the mean of all that it sees
+        images = [read_rgb(path) for path in sorted((data / "images" / "train").glob("*.png"))]
+        pixels = torch.tensor(np.stack(images)).permute(0, 3, 1, 2) / 255
+        with torch.no_grad():
+            network.train()((pixels - torch.tensor(MEAN)[:, None, None]) / 0.225)
+    else:
+        for layer in network.features:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        network.features[0].weight.data *= 12
+    tensors: dict[str, torch.Tensor] = network.state_dict()
+    folder.mkdir()
+    torch.save(tensors, folder / MODELS[model].pretrained[-1])
+    return tensors
+
+
+@dataclass
+class Run:
+    """A finished training, and what its last validation saw."""
+
+    data: Path
+    folder: Path
+    backbone: dict[str, torch.Tensor]
+    last_seen: dict[str, Detections]
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "weights" / "best.pt"
+
+
+def learned(model: str, root: Path) -> Run:
+    data = eight_tiles(root / "data", noise=20 if model in BACKBONES else 0)
+    backbone = write_backbone(root / "weights", model, data)
+    epochs, imgsz, settings = LEARNS[model]
+    options = TrainOptions(
+        model=model, epochs=epochs, batch=1, imgsz=imgsz, device="cpu", settings=settings
+    )
+    run = Run(data, root / model, backbone, {})
+    score = rcnn_train.score_tiles
+
+    def watched(dataset: Any, protocol: Any, of_tile: dict[str, Detections]) -> Any:
+        run.last_seen = of_tile
+        return score(dataset, protocol, of_tile)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MITOYOLO_WEIGHTS", str(root / "weights"))
+        patch.setattr(rcnn_train, "score_tiles", watched)
+        train(data, run.folder, options)
+    return run
+
+
+@pytest.fixture(scope="module")
+def mitos(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return learned("mitos-rcnn", tmp_path_factory.mktemp("mitos"))
+
+
+@pytest.fixture(scope="module")
+def faster(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return learned("faster-rcnn", tmp_path_factory.mktemp("faster"))
+
+
+def best_row(run: Run) -> dict[str, float]:
+    rows = rows_of(run.folder)
+    return max(rows, key=lambda row: row["metrics/F1"] + 1e-3 * row["metrics/AP"])
+
+
+def test_eight_tiles_are_learned(faster: Run) -> None:
+    """A wrong convention of boxes or labels anywhere on the way would show."""
+    assert best_row(faster)["metrics/F1"] == 1.0
+
+
+# --- one path to a score ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mitos", "faster"])
+def test_val_says_what_the_training_said(name: str, request: pytest.FixtureRequest) -> None:
+    run: Run = request.getfixturevalue(name)
+    row = best_row(run)
+    metrics = val(run.data, run.best, split="val", overwrite=True)
+    said = {name: row[f"metrics/{name}"] for name in ("threshold", "F1", "AP")}
+    found = {"threshold": metrics["threshold"], "F1": metrics["f1"], "AP": metrics["ap"]}
+    assert found == pytest.approx(said, rel=1e-5)
+
+
+def test_the_last_validation_is_that_of_the_last_weights(faster: Run) -> None:
+    last = load_detector(faster.folder / "weights" / "last.pt")
+    found = detect_tiles(last, open_dataset(faster.data), "val")
+    assert found.keys() == faster.last_seen.keys()
+    assert sum(map(len, found.values())) >= TILES
+    for tile, rows in found.items():
+        assert rows == pytest.approx(faster.last_seen[tile], abs=1e-4)
+
+
+def test_detect_finds_the_mitoses(faster: Run, tmp_path: Path, cli: Cli) -> None:
+    image = faster.data / "images" / "val" / "val0_0_0.png"
+    label = faster.data / "labels" / "val" / "val0_0_0.txt"
+    threshold = best_row(faster)["metrics/threshold"]
+    result = cli(
+        "detect", image, "--weights", faster.best, "--out", tmp_path / "out", "--mpp", 3,
+        "--threshold", threshold,
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    with next((tmp_path / "out").rglob("detections.csv")).open(encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    truths = [line.split() for line in label.read_text().splitlines()]
+    for _, x, y, *_ in (truth for truth in truths if truth[0] == "0"):
+        near = [
+            row
+            for row in rows
+            if row["label"] == "mitosis"
+            and np.hypot(
+                float(row["x"]) - float(x) * TILE, float(row["y"]) - float(y) * TILE
+            ) < 8 / 3
+        ]  # fmt: skip
+        assert near
+
+
+# --- its start --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "frozen"),
+    [
+        ("mitos", "backbone.", ("features.0.", "features.2.", "features.5.", "features.7.")),
+        ("faster", "backbone.body.", ("conv1.", "bn1.", "layer1.")),
+    ],
+)
+def test_the_backbones_weights_are_taken_over_and_its_first_layers_kept(
+    name: str, prefix: str, frozen: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    run: Run = request.getfixturevalue(name)
+    assert content(run.best)["architecture"]["frozen"] is True
+    tensors = content(run.best)["model"]
+    same = {
+        key
+        for key, value in run.backbone.items()
+        if prefix + key in tensors and torch.equal(value, tensors[prefix + key])
+    }
+    first = {key for key in run.backbone if key.startswith(frozen) and "num_batches" not in key}
+    statistics = {key for key in run.backbone if "running_" in key}
+    assert first | statistics <= same
+    trained = {key for key in run.backbone if prefix + key in tensors and "weight" in key} - first
+    assert not {key for key in trained if run.backbone[key].dim() > 1} & same
+    for key in trained:  # they began there, and have not gone far
+        if run.backbone[key].dim() > 1:
+            moved = tensors[prefix + key] - run.backbone[key]
+            assert moved.norm() < run.backbone[key].norm()
+
+
+# --- what a run leaves ------------------------------------------------------------------------
+
+OPTIONS = TrainOptions(
+    model="mitos-rcnn", epochs=2, batch=4, imgsz=32, device="cpu",
+    settings={"rois": 16, "proposals": 20, "anchors": "8"},
+)  # fmt: skip
+
+
+def sources(*more: Source) -> list[Source]:
+    """Four tiles to train on, one of them empty, and one to choose by."""
+    cells = (Cell(20, 30), Cell(44, 40, 0.2, "imposter"))
+    trained = [Source(f"s{i}", "train", cells[: i % 3], width=64) for i in (2, 1, 0, 2)]
+    return [
+        *(replace(one, name=f"s{i}") for i, one in enumerate(trained)),
+        Source("v", "val", cells, width=64),
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "d", sources(), labels=LABELS)
+
+
+@pytest.fixture(scope="module")
+def tiny(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    train(data, folder, replace(OPTIONS, weights="none"))
+    return folder
+
+
+def test_the_run_folder_is_whole(tiny: Path) -> None:
+    names = {str(path.relative_to(tiny)) for path in tiny.rglob("*")}
+    events = {name for name in names if name.startswith("tensorboard/events.out.tfevents.")}
+    assert len(events) == 1
+    assert names - events == {
+        "curves.png", "results.csv", "run.json", "summary.json", "tensorboard",
+        "weights", "weights/best.pt", "weights/last.pt", "weights/state.pt",
+    }  # fmt: skip
+
+
+def test_an_epoch_is_a_row_with_each_loss_and_the_rate(tiny: Path) -> None:
+    first, second = rows_of(tiny)
+    losses = {
+        f"train/loss_{name}"
+        for name in (
+            "classifier", "box_reg", "objectness_1", "rpn_box_reg_1", "objectness_2",
+            "rpn_box_reg_2",
+        )
+    }  # fmt: skip
+    scores = {"metrics/F1", "metrics/AP", "metrics/threshold"}
+    assert first.keys() == losses | scores | {"epoch", "lr"}
+    assert [row["lr"] for row in (first, second)] == pytest.approx([0.001, 0.001])
+    assert all(row[name] > 0 for row in (first, second) for name in losses)
+
+
+def test_run_json_and_the_card_say_what_was_done(tiny: Path) -> None:
+    record = json.loads((tiny / "run.json").read_text())
+    assert record["arguments"]["settings"]["rois"] == 16
+    assert (record["batch"], record["processes"], record["begun_at_epochs"]) == (4, 1, [0])
+    assert record["peak_memory_mib"]["process"] > 50
+    assert 0 < record["own_code_s"] + record["validation_scoring_s"] < record["duration_s"]
+    detector = load_detector(tiny / "weights" / "best.pt")
+    assert (detector.classes, detector.imgsz) == (LABELS, 32)
+    assert detector.card is not None
+    assert (detector.card.family, detector.card.tile) == ("mitos-rcnn", 64)
+
+
+def test_no_weights_of_its_own_is_said(data: Path, tmp_path: Path, cli: Cli) -> None:
+    result = cli(
+        "train", "--data", data, "--model", "mitos-rcnn", "--epochs", 1, "--imgsz", 32,
+        "--accumulate", 3, "--project", tmp_path, "--name", "run",
+    )  # fmt: skip
+    assert (result.code, result.out) == (0, f"{tmp_path / 'run' / 'weights' / 'best.pt'}\n")
+    said = "no pretrained weights found (vgg16-397923af.pth): mitos-rcnn starts from scratch"
+    assert result.err.count(said) == 1
+    assert "warn" not in result.err.lower()
+
+
+# --- settings that act ------------------------------------------------------------------------
+
+
+def moved(data: Path, run: Path, **settings: Any) -> float:
+    """How far a training of one step takes the weights of its box layer."""
+    options = replace(
+        OPTIONS, weights="none", epochs=1, imgsz=32,
+        settings={**OPTIONS.settings, "weight_decay": 0, "momentum": 0, **settings},
+    )  # fmt: skip
+    train(data, run, options)
+    name = "roi_heads.box_predictor.bbox_pred.weight"
+    after = content(run / "weights" / "last.pt")["model"][name]
+    before = content(run / "weights" / "state.pt")["model"][name]
+    assert torch.equal(after, before) == (not settings.get("ema"))
+    return float(after.norm())
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(data: Path, tmp_path: Path) -> None:
+    """All of them together: a step goes no further than rate times norm."""
+    still = moved(data, tmp_path / "still", lr0=0)
+    free = moved(data, tmp_path / "free", lr0=0.1, clip=0)
+    clipped = moved(data, tmp_path / "clipped", lr0=0.1, clip=0.001)
+    assert abs(free - still) > 0.01
+    assert abs(clipped - still) <= 0.1 * 0.001
+
+
+def test_a_setting_may_come_from_a_file(data: Path, tmp_path: Path, cli: Cli) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("lr0: 0.0005\nbatch: 2\nimgsz: 32\nanchors: [8, 12]\nproposals: 20\n")
+    result = cli(
+        "train", "--data", data, "--model", "mitos-rcnn", "--epochs", 1, "--weights", "none",
+        "--recipe", file, "--set", "rois=16", "--project", tmp_path, "--name", "run",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert rows_of(tmp_path / "run")[0]["lr"] == pytest.approx(0.0005)
+    kept = content(tmp_path / "run" / "weights" / "best.pt")["architecture"]
+    assert (kept["imgsz"], kept["anchors"], kept["proposals"]) == (32, [8.0, 12.0], 20)
+    arguments = json.loads((tmp_path / "run" / "run.json").read_text())["arguments"]
+    assert (arguments["batch"], arguments["settings"]["rois"]) == (2, 16)
+
+
+# --- data and weights that do not fit ---------------------------------------------------------
+
+
+def test_other_classes_get_a_head_of_their_own(tiny: Path, tmp_path: Path) -> None:
+    """Everything else goes on from the weights, and so do their anchors."""
+    data = write_dataset(tmp_path / "one", [replace(s, cells=s.cells[:1]) for s in sources()])
+    settings = {"rois": 16, "proposals": 20, "lr0": 0}
+    start = tiny / "weights" / "best.pt"
+    options = replace(OPTIONS, weights=str(start), epochs=1, settings=settings)
+    best = train(data, tmp_path / "run", options)
+    assert best is not None
+    before, after = content(start), content(best)
+    assert load_detector(best).classes == ("mitosis",)
+    assert after["architecture"]["anchors"] == before["architecture"]["anchors"] == [8.0]
+    differ = {
+        name
+        for name, value in after["model"].items()
+        if not (value.shape == before["model"][name].shape
+                and torch.equal(value, before["model"][name]))
+    }  # fmt: skip
+    assert differ == {
+        f"roi_heads.box_predictor.{layer}.{kind}"
+        for layer, kind in (
+            ("cls_score", "weight"), ("cls_score", "bias"),
+            ("bbox_pred", "weight"), ("bbox_pred", "bias"),
+        )
+    }  # fmt: skip
+
+
+def test_a_batch_without_a_box_and_tiles_of_all_sizes_are_trained_on(
+    data: Path, tmp_path: Path
+) -> None:
+    """A step of one tile: one of them is empty."""
+    more = [
+        Source("wide", "train", (Cell(20, 20),), width=60, height=40),
+        Source("high", "train", (Cell(20, 30),), width=37, height=64),
+        Source("small", "val", (Cell(16, 16),), width=33, height=33),
+    ]
+    mixed = write_dataset(tmp_path / "mixed", sources(*more), labels=LABELS)
+    sizes = {(tile.width, tile.height) for tile in open_dataset(mixed).tiles}
+    assert len(sizes) == 4
+    best = train(mixed, tmp_path / "run", replace(OPTIONS, weights="none", epochs=1, batch=1))
+    assert best is not None
+    assert all(np.isfinite(list(rows_of(tmp_path / "run")[0].values())))
+
+
+def test_weights_of_another_family_are_one_line(
+    data: Path, tiny: Path, tmp_path: Path, cli: Cli
+) -> None:
+    yolo = tmp_path / "yolo.pt"
+    write_start(yolo, start_model("yolov5n", None, LABELS, seed=0))
+    other = tmp_path / "resnet.pth"
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, other)
+    for model, weights, said in (
+        ("mitos-rcnn", yolo, "not the weights of a two-stage model"),
+        ("mitos-rcnn", other, "20 tensors of mitos-rcnn's backbone are not in it (first: backb"),
+        ("vgg16", tiny / "weights" / "best.pt", "weights of mitos-rcnn, expected those of vgg16"),
+        ("yolov5n", tiny / "weights" / "best.pt", "mitos-rcnn"),
+    ):
+        result = cli(
+            "train", "--data", data, "--model", model, "--weights", weights, "--imgsz", 32,
+            "--project", tmp_path, "--name", model,
+        )  # fmt: skip
+        assert result.code == 1
+        assert said in result.error
+        assert str(weights) in result.error
+        assert not (tmp_path / model / "weights" / "best.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--set", "lr=1"), "--set lr: the two-stage models have no such setting (perhaps lr0)"),
+        (("--set", "batch=2"), "--set batch: this is an option; give --batch"),
+        (("--set", "rois=0"), "--set rois: 0, expected a whole number of at least 1"),
+        (("--recipe", "mitosis"), "--recipe mitosis: no such recipe (known: faster-rcnn, mitos"),
+        (("--batch", 2, "--accumulate", 3), "--accumulate 3: a process has 2 tiles a step"),
+    ],
+)
+def test_a_wrong_setting_is_a_wrong_call(
+    data: Path, tmp_path: Path, cli: Cli, given: tuple[object, ...], said: str
+) -> None:
+    result = cli(
+        "train", "--data", data, "--model", "mitos-rcnn", "--project", tmp_path / "runs", *given
+    )
+    assert (result.code, result.out) == (2, "")
+    assert said in result.error
+    assert not (tmp_path / "runs").exists()
+
+
+# --- what goes wrong in between ---------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_is_one_line(data: Path, tmp_path: Path) -> None:
+    settings = {**OPTIONS.settings, "lr0": 10, "clip": 0}
+    with pytest.raises(EngineError) as caught:
+        train(data, tmp_path / "run", replace(OPTIONS, weights="none", epochs=9, settings=settings))
+    said = str(caught.value)
+    assert said.startswith("the loss is not finite in step ")
+    assert said.endswith("; give a lower learning rate (--set lr0=1, say)")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+    ids=["gpu", "cpu"],
+)
+def test_memory_that_runs_out_says_what_to_lower(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*given: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(FusedVgg, "forward", fail)
+    with pytest.raises(EngineError) as caught:
+        train(data, tmp_path / "run", replace(OPTIONS, weights="none"))
+    said = str(caught.value)
+    assert said.startswith("out of memory (") and "\n" not in said
+    assert said.endswith("; give a smaller --batch or --imgsz, or --accumulate 2 or more")
