@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 from converters.errors import InputError
+from converters.files import write_bytes
 from mitoyolo.detectors.card import CARD_KEY
 from mitoyolo.detectors.weights import check_checkpoint
 
@@ -138,6 +140,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         names=class_names(getattr(model, "names", None)),
         card=card if isinstance(card, dict) else None,
     )
+
+
+def write_checkpoint(path: Path, content: Any) -> None:
+    """Write what :func:`torch.save` takes, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        The disk is full; what stood there stays.
+    """
+    buffer = BytesIO()  # torch.save to a full disk hides that it is full
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def _refuse_program(path: Path) -> None:

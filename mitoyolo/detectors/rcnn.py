@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ import torch
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from converters.errors import InputError
-from converters.files import write_bytes
 from mitoyolo.detectors.base import torch_name
 from mitoyolo.detectors.card import CARD_KEY, Card, card_from_dict
-from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint
+from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mitoyolo.detectors.failures import foreseen
 from mitoyolo.detectors.rcnn_data import as_tensor
 from mitoyolo.detectors.rcnn_models import (
@@ -222,9 +220,7 @@ def add_card(path: Path, card: Card) -> None:
 
 
 def _write(path: Path, content: dict[str, Any], card: Card | None) -> None:
-    buffer = BytesIO()  # torch.save to a full disk hides that it is full
-    torch.save({**content, **({CARD_KEY: card.to_dict()} if card else {})}, buffer)
-    write_bytes(path, buffer.getvalue())
+    write_checkpoint(path, {**content, **({CARD_KEY: card.to_dict()} if card else {})})
 
 
 def open_network(checkpoint: Checkpoint) -> tuple[GeneralizedRCNN, Architecture, Card | None]:

@@ -41,6 +41,18 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 FPN_LEVELS = 5
 
+_SECOND_STAGE: dict[str, Any] = {
+    "fg_iou_thresh": 0.5,
+    "bg_iou_thresh": 0.5,
+    "batch_size_per_image": 128,
+    "positive_fraction": 0.25,
+    "bbox_reg_weights": None,
+    "score_thresh": CONFIDENCE,
+    "nms_thresh": NMS_IOU,
+    "detections_per_img": MAX_DETECTIONS,
+}
+"""Of the VGG-16 models, as torchvision's RoIHeads takes it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
@@ -198,18 +210,6 @@ def _on_vgg(end: int, stride: int, architecture: Architecture) -> GeneralizedRCN
     )
     second = RoIHeads(RoIPool("map", stride), Fc67(), predictor, **_SECOND_STAGE)
     return GeneralizedRCNN(backbone, rpn, second, _squash(architecture))
-
-
-_SECOND_STAGE: dict[str, Any] = {
-    "fg_iou_thresh": 0.5,
-    "bg_iou_thresh": 0.5,
-    "batch_size_per_image": 128,
-    "positive_fraction": 0.25,
-    "bbox_reg_weights": None,
-    "score_thresh": CONFIDENCE,
-    "nms_thresh": NMS_IOU,
-    "detections_per_img": MAX_DETECTIONS,
-}
 
 
 def _mitos_rcnn(architecture: Architecture) -> GeneralizedRCNN:

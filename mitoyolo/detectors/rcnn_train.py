@@ -40,6 +40,7 @@ from mitoyolo.detectors.training import (
     Outcome,
     Score,
     Training,
+    epoch_line,
     outcome_from_dict,
     peak_memory_mib,
     score_tiles,
@@ -297,10 +298,8 @@ class RcnnTrainer:
         outcome.clock.total = self._before + time.perf_counter() - self._began
         write_state(training.run, self._to_state())
         self._write_weights()
-        training.progress.line(
-            f"epoch {self._epoch}/{training.epochs}: F1 {_number(score.f1)} "
-            f"(best {_number(outcome.f1)})"
-        )
+        line = epoch_line(self._epoch, training.epochs, score.f1, outcome.f1)
+        training.progress.line(line)
 
     def _to_state(self) -> State:
         return {
@@ -384,7 +383,3 @@ def _average(network: GeneralizedRCNN, decay: float) -> AveragedModel | None:
         return None
     rule = get_ema_multi_avg_fn(decay)
     return AveragedModel(network, multi_avg_fn=rule, use_buffers=True)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

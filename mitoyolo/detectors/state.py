@@ -6,7 +6,6 @@ Plain types and tensors alone, in full precision; written whole after each epoch
 from __future__ import annotations
 
 import random
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from converters.errors import InputError
-from converters.files import write_bytes
+from mitoyolo.detectors.checkpoint import write_checkpoint
 
 STATE = Path("weights", "state.pt")
 """Within a run folder."""
@@ -34,9 +33,7 @@ def write_state(run: Path, state: State) -> None:
     OSError
         The disk is full; what stood there stays.
     """
-    buffer = BytesIO()  # torch.save to a full disk hides that it is full
-    torch.save({"version": VERSION, **state}, buffer)
-    write_bytes(run / STATE, buffer.getvalue())
+    write_checkpoint(run / STATE, {"version": VERSION, **state})
 
 
 def read_state(run: Path) -> State | None:

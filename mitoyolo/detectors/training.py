@@ -91,6 +91,18 @@ class Score:
         return (self.f1 or 0.0) + 1e-3 * (self.ap or 0.0)
 
 
+def epoch_line(epoch: int, epochs: int, f1: float | None, best: float | None) -> str:
+    """What the progress bar says after an epoch.
+
+    Examples
+    --------
+    >>> epoch_line(3, 50, None, 0.4554)
+    'epoch 3/50: F1 - (best 0.455)'
+    """
+    now, so_far = ("-" if value is None else f"{value:.3f}" for value in (f1, best))
+    return f"epoch {epoch}/{epochs}: F1 {now} (best {so_far})"
+
+
 def score_tiles(dataset: Dataset, protocol: Protocol, of_tile: dict[str, Detections]) -> Score:
     """F1 at the best threshold and AP of detections on the validation split's source images."""
     tiles = dataset.of_split("val")

@@ -7,7 +7,6 @@ head, so a classic checkpoint gives every tensor but the head's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from math import ceil, inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from converters.errors import InputError
-from converters.files import write_bytes
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.base import torch_name
 from mitoyolo.detectors.card import CARD_KEY, Card, card_from_dict
-from mitoyolo.detectors.checkpoint import Checkpoint, class_names, read_checkpoint
+from mitoyolo.detectors.checkpoint import Checkpoint, class_names, read_checkpoint, write_checkpoint
 from mitoyolo.detectors.failures import foreseen
 from mitoyolo.detectors.weights import check_checkpoint
 from mitoyolo.images import RGB
@@ -100,9 +98,7 @@ def _take_over(model: DetectionModel, checkpoint: Checkpoint, name: str) -> None
 def write_start(path: Path, model: DetectionModel) -> None:
     """Write a model as an Ultralytics checkpoint in full precision, to train from or to compare."""
     content = {"epoch": -1, "model": model.float(), "ema": None, "train_args": {}}
-    buffer = BytesIO()  # torch.save to a full disk hides that it is full
-    torch.save(content, buffer)
-    write_bytes(path, buffer.getvalue())
+    write_checkpoint(path, content)
 
 
 Forward = Callable[[torch.Tensor], Any]

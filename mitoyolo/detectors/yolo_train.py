@@ -35,6 +35,7 @@ from mitoyolo.detectors.training import (
     Outcome,
     Score,
     Training,
+    epoch_line,
     outcome_from_dict,
     peak_memory_mib,
     score_tiles,
@@ -238,11 +239,9 @@ class MitosisTrainer(DetectionTrainer):
 
     def _after_epoch(self) -> None:
         with self.outcome.clock.timed("own"):
-            now = _number(self._score.f1 if self._score else None)
-            best = _number(self.outcome.f1)
-            self._training.progress.line(
-                f"epoch {self.epoch + 1}/{self.epochs}: F1 {now} (best {best})"
-            )
+            now = self._score.f1 if self._score else None
+            line = epoch_line(self.epoch + 1, self.epochs, now, self.outcome.f1)
+            self._training.progress.line(line)
 
     def save_metrics(self, metrics: dict[str, float]) -> None:
         """A row of our own log, the same for every model family."""
@@ -371,10 +370,6 @@ STOPPER = ("best_fitness", "best_epoch", "possible_stop")
 
 class _Finished(Exception):
     """The state is that of the last epoch."""
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _overrides(training: Training) -> dict[str, Any]:
