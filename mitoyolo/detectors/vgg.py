@@ -31,7 +31,7 @@ def vgg16_layers(end: int) -> nn.Sequential:
     layers: nn.Sequential = make_layers(cfgs["D"])[:end]
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layers
 
