@@ -24,6 +24,41 @@ KINDS = ("ellipse", "circle", "rectangle", "polyline", "polygon", "pixels", "box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A file that holds a rectangle of an image: a tile of a slide.
+
+    Attributes
+    ----------
+    name : str
+        The name by which the file's own annotations and predictions refer to it; unique in a set.
+    path : Path
+        The file.
+    x, y, width, height : int
+        The rectangle, in pixels of the image.
+    """
+
+    name: str
+    path: Path
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point of the image is inside."""
+        return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """Level 0 of a slide: width and height in pixels, µm per pixel across and down."""
+
+    width: int
+    height: int
+    mpp: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
     """One source image: a frame, a tile as exported, or a slide.
 
@@ -45,6 +80,10 @@ class ImageInfo:
         Whether anyone looked for mitoses on it; one that is not labelled is never scored.
     named : str
         The image's file name as the annotations say it, where they do and no file is at hand.
+    parts : tuple of Part
+        The files that hold it, row by row, where it is there only in tiles; then ``path`` is None.
+    scan : Scan or None
+        The slide of which it is a resampled view, where it is one in ``parts``.
     """
 
     source: str
@@ -57,6 +96,8 @@ class ImageInfo:
     tumour: str = ""
     labelled: bool = True
     named: str = ""
+    parts: tuple[Part, ...] = ()
+    scan: Scan | None = None
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -99,6 +140,8 @@ class Annotation:
         `box` or `point`.
     file, where : str
         Where it was read, for reports.
+    part : Part or None
+        The tile that it was marked on, where its image is there in parts.
     """
 
     source: str
@@ -112,6 +155,7 @@ class Annotation:
     area: float | None = None
     shape: Shape | None = None
     confidence: float | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)

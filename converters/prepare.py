@@ -23,6 +23,10 @@ BORDER_PX = 2.0
 DUPLICATE_PX = 1.0
 """Two centroids of one class this close are one cell, annotated twice."""
 
+SAME_UM = 8.0
+"""So are two on different tiles of a slide this close, if the first tile shows the second's place:
+the radius within which the field counts a detection as the same mitosis."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -76,7 +80,7 @@ def prepare(found: AnnotationSet, selection: Selection) -> tuple[AnnotationSet, 
     images = {image.source: image for image in found.images}
     kept = _filter(found, _selects(selection))
     kept = _place(kept, images)
-    kept = _merge_duplicates(kept)
+    kept = _merge_duplicates(kept, images)
     return _box(kept, images, selection)
 
 
@@ -145,21 +149,38 @@ def _clamp(item: Annotation, image: ImageInfo) -> tuple[float, float]:
 _AROUND = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
 
 
-def _merge_duplicates(found: AnnotationSet) -> AnnotationSet:
-    """Keep the first of those within :data:`DUPLICATE_PX` of each other on one source."""
+def _merge_duplicates(found: AnnotationSet, images: dict[str, ImageInfo]) -> AnnotationSet:
+    """Keep the first of those within :data:`DUPLICATE_PX` of each other on one source, or within
+    :data:`SAME_UM` where tiles overlap."""
     kept_at: dict[tuple[str, str], dict[tuple[int, int], list[Annotation]]] = defaultdict(dict)
+    reach = {
+        image.source: max(DUPLICATE_PX, SAME_UM / min(needed_mpp(image)))
+        if image.parts
+        else DUPLICATE_PX
+        for image in images.values()
+    }
 
     def twice(item: Annotation) -> tuple[str, str] | None:
-        here = kept_at[item.source, item.label]
-        column, row = int(item.x // DUPLICATE_PX), int(item.y // DUPLICATE_PX)
+        here, step = kept_at[item.source, item.label], reach[item.source]
+        column, row = int(item.x // step), int(item.y // step)
         for dx, dy in _AROUND:
             for other in here.get((column + dx, row + dy), ()):
-                if (other.x - item.x) ** 2 + (other.y - item.y) ** 2 <= DUPLICATE_PX**2:
+                if _are_one(item, other, images[item.source]):
                     return "duplicate", f"the same cell as {Path(other.file).name}, {other.where}"
         here.setdefault((column, row), []).append(item)
         return None
 
     return _filter(found, twice)
+
+
+def _are_one(item: Annotation, before: Annotation, image: ImageInfo) -> bool:
+    across, down = item.x - before.x, item.y - before.y
+    if across**2 + down**2 <= DUPLICATE_PX**2:
+        return True
+    if item.part == before.part or not (before.part and before.part.holds(item.x, item.y)):
+        return False
+    mpp_x, mpp_y = needed_mpp(image)
+    return (across * mpp_x) ** 2 + (down * mpp_y) ** 2 <= SAME_UM**2
 
 
 def _box(
@@ -192,7 +213,6 @@ def rescale(found: AnnotationSet, at_mpp: float) -> AnnotationSet:
     results, so that they stay exactly on the resampled pixels. It comes after :func:`prepare`,
     whose thresholds are in the pixels of the files.
     """
-    old = {image.source: image for image in found.images}
     new: dict[str, ImageInfo] = {}
     for image in found.images:
         mpp_x, mpp_y = needed_mpp(image)
@@ -201,9 +221,18 @@ def rescale(found: AnnotationSet, at_mpp: float) -> AnnotationSet:
         width = max(1, round(image.width * mpp_x / at_mpp))
         height = max(1, round(image.height * mpp_y / at_mpp))
         new[image.source] = replace(image, width=width, height=height, mpp=(at_mpp, at_mpp))
+    return resized(found, new)
+
+
+def resized(found: AnnotationSet, new: dict[str, ImageInfo]) -> AnnotationSet:
+    """The set with each image as ``new`` has it, by source, and its annotations scaled by the ratio
+    of the sizes."""
+    old = {image.source: image for image in found.images}
 
     def moved(item: Annotation) -> Annotation:
         before, after = old[item.source], new[item.source]
+        if before.size == after.size:
+            return item
 
         def across(x: float) -> float:  # product first: the old edge lands on the new one exactly
             return x * after.width / before.width

@@ -133,7 +133,7 @@ def _properties(feature: Keys) -> Keys:
 
 def _no_cell(feature: Keys, label: str) -> str:
     """Why a feature marks no cell; empty where it does."""
-    kind, geometry = _object_type(feature.element), feature.value("geometry")
+    kind, geometry = object_type(feature.element), feature.value("geometry")
     if kind.replace("_", "").lower() in _NO_CELL:
         return f"an object of type {kind!r:.40} marks no cell"
     if geometry is None:
@@ -146,7 +146,7 @@ def _no_cell(feature: Keys, label: str) -> str:
     return ""
 
 
-def _object_type(feature: Mapping[str, Any]) -> str:
+def object_type(feature: Mapping[str, Any]) -> str:
     """`annotation`, `detection`, `cell`, ...; QuPath 0.2 kept it as the feature's id."""
     properties = feature.get("properties")
     if isinstance(properties, Mapping):

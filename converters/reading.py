@@ -316,8 +316,18 @@ class Reading:
 
 
 def _is_report(path: Path) -> bool:
-    """Whether a file is what ``convert --to`` says of the annotations that it writes beside it."""
-    return path.name in ("report.json", "run.json") and path.with_name("dropped.csv").exists()
+    """Whether a file is what ``convert --to`` says of the annotations that it writes beside it, or
+    ``tile`` of its tiles."""
+    beside = _REPORTS.get(path.name, ())
+    return any(path.with_name(name).exists() for name in beside)
+
+
+_REPORTS = {
+    "report.json": ("dropped.csv",),
+    "run.json": ("dropped.csv", "tiles.csv"),
+    "summary.json": ("tiles.csv",),
+}
+"""Our own files that are no annotations -> what stands beside them."""
 
 
 class Pictures:

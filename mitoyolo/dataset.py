@@ -157,14 +157,14 @@ def coco(items: Sequence[Labelled], files: dict[str, str], labels: Sequence[str]
     return document(images, annotations(), labels)
 
 
-def write_manifest(root: Path, tiles: Sequence[Tile]) -> None:
-    """Write ``manifest.csv``: one row a tile."""
+def write_manifest(root: Path, tiles: Sequence[Tile], name: str = MANIFEST) -> None:
+    """Write ``manifest.csv``, or a table called ``name``: one row a tile."""
     rows = [
         (t.name, t.source, t.case, t.split, t.x, t.y, t.width, t.height, *t.mpp, t.scanner,
          t.tumour)
         for t in tiles
     ]  # fmt: skip
-    write_csv(root / MANIFEST, MANIFEST_COLUMNS, rows)
+    write_csv(root / name, MANIFEST_COLUMNS, rows)
 
 
 def write_annotations(root: Path, kept: Sequence[Annotation], cases: dict[str, str]) -> None:

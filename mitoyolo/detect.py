@@ -1,99 +1,147 @@
-"""``mitoyolo detect``: weights applied to images, each into a folder of its own."""
+"""``mitoyolo detect``: weights applied to slides and images, each into a folder of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from converters.errors import InputError, MissingMppError, OptionError
-from converters.files import write_json
-from converters.images import IMAGE_SUFFIXES, find_files, image_mpp, image_size
+from converters.files import read_json, read_text, write_json
+from converters.images import PICTURE_SUFFIXES, find_files, image_size
 from converters.mpp import Mpp, differ
 from mitoyolo.detectors.base import Detector, load_detector, weight_files
-from mitoyolo.images import RGB, read_rgb, write_rgb
-from mitoyolo.inference.apply import Cut, at_model_scale, detect_image
+from mitoyolo.detectors.engines import AUTO, choose_engine
+from mitoyolo.inference.apply import Cut
+from mitoyolo.inference.hotspot import HOTSPOT_MM2
 from mitoyolo.inference.merge import Detections
-from mitoyolo.inference.tables import DETECTIONS, write_detections, write_geojson, write_midog
-from mitoyolo.jobs import fingerprint, open_job, versions
-from mitoyolo.progress import Bar, bar, note
-from mitoyolo.report.detect import write_detect_report
-from mitoyolo.report.overlay import draw_dots, fitted
-from mitoyolo.stain.tissue import tissue_fraction
+from mitoyolo.inference.parts import remove_parts
+from mitoyolo.inference.shares import Share, share_of
+from mitoyolo.inference.slide import SlideSearch, slide_search
+from mitoyolo.inference.submissions import submission_paths, write_submission
+from mitoyolo.inference.summary import summarise
+from mitoyolo.inference.tables import (
+    DETECTIONS,
+    read_detections,
+    write_detections,
+    write_dsa,
+    write_geojson,
+    write_midog,
+)
+from mitoyolo.jobs import RUN_FILE, HeldError, Job, fingerprint, open_job, versions
+from mitoyolo.progress import Bar, bar, note, set_quiet
+from mitoyolo.report.detect import write_pictures
+from mitoyolo.slides.reader import open_slide
+from mitoyolo.slides.scaled import grid_size
 from mitoyolo.tiles import DEFAULT_OVERLAP, grid
 
 INDEX = "summary.json"
 DEFAULT_TILE = 512
 
 NAMED = 5
-"""Images left out that the last line names; a note names each as it fails."""
+"""Slides left out that the last line names; a note names each as it fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectOptions:
-    """The options of ``mitoyolo detect``; None takes what the weights file says."""
+    """The options of ``mitoyolo detect``; None takes what the weights file says.
+
+    Attributes
+    ----------
+    roi : Path or None
+        A file of outlines, or a folder with one a slide, NAME.geojson or NAME.xml.
+    engine : str
+        One of :data:`mitoyolo.detectors.engines.ENGINES`.
+    hotspot_mm2 : float
+        Area of the hotspot.
+    submission : str or None
+        One of :data:`mitoyolo.inference.submissions.SUBMISSIONS`, written when all is done.
+    shard : str or None
+        `i/n`: which of n processes this is, that share the slides.
+    """
 
     mpp: Mpp | None = None
     threshold: float | None = None
     tile: int | None = None
     overlap: int | None = None
+    roi: Path | None = None
+    engine: str = AUTO
+    hotspot_mm2: float = HOTSPOT_MM2
+    submission: str | None = None
+    shard: str | None = None
     device: str = "cpu"
     trust: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One image to detect on, and how.
+class Picture:
+    """A slide or image to search, by its header.
 
     Attributes
     ----------
-    image, folder : Path
+    path, folder : Path
         What is read, and where the results go.
     source : str
-        What the tables call the image: its path below the folder that was given.
+        What the tables call it: its path below the folder that was given.
     size : (int, int) or None
-        Width and height by its header; None for one whose header cannot be read.
+        Width and height; None where the header cannot be read.
     mpp : (float, float) or None
         µm per pixel; None only where ``size`` is None.
     """
 
-    image: Path
+    path: Path
     source: str
     folder: Path
     size: tuple[int, int] | None
     mpp: Mpp | None
+
+    def tiles(self, cut: Cut, at: Mpp | None) -> int:
+        """How many tiles it can be cut into; 0 for one that fails."""
+        if self.mpp is None or self.size is None:
+            return 0
+        return len(grid(*grid_size(self.size, self.mpp, at), cut.tile, cut.overlap))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How every slide of a call is searched."""
+
     weights: Path
+    loaded: Path
     detector: Detector
     cut: Cut
     threshold: float
     threshold_from: str
-    device: str
+    options: DetectOptions
+    share: Share
 
     @property
-    def tiles(self) -> int:
-        """How many tiles the image will be cut into, from its header; 0 for one that fails."""
-        if self.mpp is None or self.size is None:
-            return 0
-        width, height, _ = at_model_scale(self.detector.card, *self.size, self.mpp)
-        return len(grid(width, height, self.cut.tile, self.cut.overlap))
+    def at(self) -> Mpp | None:
+        """µm/px at which the model sees."""
+        return self.detector.card.mpp if self.detector.card else None
 
 
 def detect(
     src: Path, weights: Path, out: Path, options: DetectOptions, *, overwrite: bool = False
 ) -> list[Path]:
-    """Detect mitoses on an image or on every image below a folder.
+    """Detect mitoses on a slide or image, on every one below a folder, or on those of a list.
 
     Parameters
     ----------
     src : Path
-        An image, or a folder of images at any depth.
+        A slide or image; a folder of them at any depth; or a text file, ``.txt``, that names one a
+        line.
     weights : Path
         A ``best.pt`` of ours or its export, or Ultralytics weights (then the threshold must be
         stated).
     out : Path
-        ``out/NAME/`` gets ``detections.csv``, ``detections.geojson``, ``detections.midog.json``,
-        ``overlay.png``, ``report.html`` and, last, ``summary.json``; finished ones are skipped.
+        ``out/NAME/`` gets the tables, pictures and the report and, last, ``summary.json``;
+        finished ones are skipped, an unfinished one is gone on with.
     options : DetectOptions
     overwrite : bool
         Replace another call's results.
@@ -101,18 +149,58 @@ def detect(
     Returns
     -------
     list of Path
-        The folders, one an image.
+        The folders that are finished, one a slide.
 
     Raises
     ------
     InputError
-        Nothing to read, or an image without µm/px; after all images are done, those that could
+        Nothing to read, or an image without µm/px; after all others are done, those that could
         not be read.
     """
-    images = _images(src, out)
-    sizes = {path: _size(path) for path in images.values()}
-    scales = _scales(sizes, options.mpp)
-    detector = load_detector(weights, device=options.device, trust=options.trust)
+    share = share_of(options.shard, os.environ)
+    if overwrite and not share.is_alone:
+        raise OptionError(
+            "--overwrite: of several processes each would erase what the others do",
+            fix="remove the old results before, or give another --out",
+        )
+    if options.hotspot_mm2 <= 0:
+        raise OptionError(f"--hotspot-mm2 {options.hotspot_mm2:g}: expected an area above 0")
+    if share.number and not options.shard:  # torchrun's: one of them speaks
+        set_quiet(True)
+    pictures = _pictures(src, out, options.mpp)
+    if options.submission:
+        submission_paths(options.submission, out, [picture.source for picture in pictures])
+    work = _work(weights, options, share, pictures)
+    failed: list[str] = []
+    total = sum(picture.tiles(work.cut, work.at) for picture in pictures)
+    with bar("detecting", unit="tiles", total=total) as progress:
+        unfinished = share.order(pictures)
+        for _ in range(1 if share.is_alone else 2):  # again: what its first process left
+            unfinished = [
+                picture
+                for picture in unfinished
+                if not _try(picture, work, overwrite, progress, failed, len(pictures) == 1)
+            ]
+    if failed:
+        more = "; ..." if len(failed) > NAMED else ""
+        raise InputError(
+            f"{len(failed)} of {len(pictures)} images left out ({'; '.join(failed[:NAMED])}{more})",
+            fix="the others are done; mend these and repeat the call",
+        )
+    finished = [picture for picture in pictures if (picture.folder / INDEX).exists()]
+    if options.submission and len(finished) == len(pictures):  # whoever is last
+        found = {picture.source: _results(picture, work) for picture in pictures}
+        write_submission(options.submission, out, found, work.detector.classes)
+    return [picture.folder for picture in finished]
+
+
+# --- what to do -------------------------------------------------------------------------------
+
+
+def _work(weights: Path, options: DetectOptions, share: Share, pictures: list[Picture]) -> Work:
+    """The detector and how it is applied."""
+    device = share.device(options.device)
+    detector = load_detector(weights, device=device, trust=options.trust)
     if "mitosis" not in detector.classes:
         raise InputError(
             f"no class mitosis in these weights ({', '.join(detector.classes[:4])} ...)",
@@ -120,85 +208,114 @@ def detect(
         )
     threshold, threshold_from = _threshold(detector, weights, options.threshold)
     cut = _cut(detector, options)
-    tasks = [
-        Task(
-            image=path,
-            source=path.name if src.is_file() else path.relative_to(src).as_posix(),
+    at = detector.card.mpp if detector.card else None
+    tiles = sum(picture.tiles(cut, at) for picture in pictures)
+    loaded = choose_engine(
+        weights,
+        options.engine,
+        card=detector.card,
+        device=device,
+        tiles=tiles,
+        trust=options.trust,
+    )
+    if loaded != weights:
+        detector = load_detector(loaded, device=device)
+    return Work(
+        weights=weights,
+        loaded=loaded,
+        detector=detector,
+        cut=cut,
+        threshold=threshold,
+        threshold_from=threshold_from,
+        options=options,
+        share=share,
+    )
+
+
+def _pictures(src: Path, out: Path, mpp: Mpp | None) -> list[Picture]:
+    paths = _paths(src, out)
+    headers = {path: _header(path) for path in paths.values()}
+    scales = _scales(headers, mpp)
+    return [
+        Picture(
+            path=path,
+            source=path.relative_to(src).as_posix() if src.is_dir() else path.name,
             folder=out / name,
-            size=sizes[path],
+            size=headers[path][0],
             mpp=scales[path],
-            weights=weights,
-            detector=detector,
-            cut=cut,
-            threshold=threshold,
-            threshold_from=threshold_from,
-            device=options.device,
         )
-        for name, path in images.items()
+        for name, path in paths.items()
     ]
-    failed = []
-    with bar("detecting", unit="tiles", total=sum(task.tiles for task in tasks)) as progress:
-        for task in tasks:
-            try:
-                _detect(task, overwrite, progress)
-            except InputError as error:
-                if len(tasks) == 1:
-                    raise
-                failed.append(str(error))
-                note(f"left out: {error}")
-    if failed:
-        more = "; ..." if len(failed) > NAMED else ""
-        raise InputError(
-            f"{len(failed)} of {len(tasks)} images left out ({'; '.join(failed[:NAMED])}{more})",
-            fix="the others are done; mend these and repeat the call",
-        )
-    return [task.folder for task in tasks]
 
 
-# --- what to do -------------------------------------------------------------------------------
-
-
-def _images(src: Path, out: Path) -> dict[str, Path]:
-    """Name of the result folder -> image."""
-    if src.is_file():
-        return {src.stem: src}
-    if not src.is_dir():
-        raise InputError("no such image or folder", file=src)
-    written = out.resolve()
-    if src.resolve() in (written, *written.parents):
-        raise InputError(
-            f"the results would lie among the images of {src}",
-            file=out,
-            fix="give another --out, else the next call takes overlays for images",
-        )
-    images: dict[str, Path] = {}
-    for path in find_files(src, IMAGE_SUFFIXES):
-        name = "_".join(path.relative_to(src).with_suffix("").parts)
-        other = images.setdefault(name, path)
+def _paths(src: Path, out: Path) -> dict[str, Path]:
+    """Name of the result folder -> slide or image."""
+    if src.is_dir():
+        written = out.resolve()
+        if src.resolve() in (written, *written.parents):
+            raise InputError(
+                f"the results would lie among the images of {src}",
+                file=out,
+                fix="give another --out, else the next call takes overlays for images",
+            )
+        found = list(find_files(src, PICTURE_SUFFIXES))
+        if not found:
+            raise InputError(
+                f"no slide or image ({', '.join(PICTURE_SUFFIXES)}) below this folder", file=src
+            )
+        named = [("_".join(path.relative_to(src).with_suffix("").parts), path) for path in found]
+    elif not src.exists():
+        raise InputError("no such slide, image or folder", file=src)
+    else:
+        listed = _listed(src) if src.suffix.lower() == ".txt" else [src]
+        named = [(path.stem, path) for path in listed]
+    paths: dict[str, Path] = {}
+    for name, path in named:
+        other = paths.setdefault(name, path)
         if other != path:
             raise InputError(
                 f"its results would go into the folder of {other}",
                 file=path,
                 fix="rename one of them",
             )
-    if not images:
-        raise InputError(f"no image ({', '.join(IMAGE_SUFFIXES)}) below this folder", file=src)
-    return images
+    return paths
 
 
-def _scales(
-    images: Mapping[Path, tuple[int, int] | None], option: Mpp | None
-) -> dict[Path, Mpp | None]:
-    """Each image's µm/px: the option's, else its own; None where the header cannot be read.
+def _listed(file: Path) -> list[Path]:
+    """The slides that a text file names, one a line; relative to the file's own folder."""
+    lines = [line.strip() for line in read_text(file).splitlines()]
+    paths = [file.parent / line for line in lines if line and not line.startswith("#")]
+    if not paths:
+        raise InputError("an empty list, expected a slide a line", file=file)
+    return paths
 
-    ``images`` are the paths with their sizes, None where the header cannot be read.
-    """
-    known = {path: image_mpp(path) for path in images}
+
+Header = tuple[tuple[int, int] | None, Mpp | None]
+
+
+def _header(path: Path) -> Header:
+    """Size and µm/px; a damaged one, of which neither is known, is told when it is read."""
+    try:
+        if path.suffix.lower() in PLAIN:
+            return image_size(path), None
+        with open_slide(path) as slide:
+            return slide.size, slide.mpp
+    except InputError:
+        return None, None
+
+
+PLAIN = (".png", ".jpg", ".jpeg", ".bmp")
+"""Images whose pixels need not be decoded to know their size, and which know no µm/px."""
+
+
+def _scales(headers: Mapping[Path, Header], option: Mpp | None) -> dict[Path, Mpp | None]:
+    """Each image's µm/px: the option's, else its own; None where the header cannot be read."""
+    known = {path: mpp for path, (_, mpp) in headers.items()}
     if option is None:
-        lacking = [path for path, mpp in known.items() if mpp is None and images[path]]
+        lacking = [path for path, (size, mpp) in headers.items() if size and mpp is None]
         if lacking:
             raise MissingMppError(
-                f"no µm/px in {len(lacking)} of {len(images)} images, this one first",
+                f"no µm/px in {len(lacking)} of {len(headers)} images, this one first",
                 file=lacking[0],
                 fix="state it by --mpp F, for example --mpp 0.25",
             )
@@ -207,18 +324,10 @@ def _scales(
     if other:
         path, mpp = other[0]
         note(
-            f"--mpp {option[0]:g} is used; {len(other)} of {len(images)} images say otherwise "
+            f"--mpp {option[0]:g} is used; {len(other)} of {len(headers)} images say otherwise "
             f"({path.name}: {mpp[0]:g})"
         )
-    return dict.fromkeys(images, option)
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height by the header; a damaged one is told when the image is read."""
-    try:
-        return image_size(path)
-    except InputError:
-        return None
+    return dict.fromkeys(headers, option)
 
 
 def _threshold(detector: Detector, weights: Path, given: float | None) -> tuple[float, str]:
@@ -243,57 +352,159 @@ def _cut(detector: Detector, options: DetectOptions) -> Cut:
     return Cut(tile=tile, overlap=overlap)
 
 
-# --- one image --------------------------------------------------------------------------------
+# --- one slide --------------------------------------------------------------------------------
 
 
-def _detect(task: Task, overwrite: bool, progress: Bar) -> None:
-    image = read_rgb(task.image)  # before the folder is made: an unreadable image leaves nothing
-    if task.mpp is None:
-        raise MissingMppError("no µm/px in the image", file=task.image, fix="state it by --mpp F")
-    arguments = {
-        "source": str(task.image.resolve()),
-        "state": fingerprint([task.image]),
-        "weights": str(task.weights.resolve()),
-        "weights_state": fingerprint(weight_files(task.weights)),
-        "mpp": list(task.mpp),
-        "threshold": task.threshold,
-        "tile": task.cut.tile,
-        "overlap": task.cut.overlap,
-        "device": task.device,
-    }
+def _try(
+    picture: Picture, work: Work, overwrite: bool, progress: Bar, failed: list[str], alone: bool
+) -> bool:
+    """Search a slide, or help whoever does; whether it is finished, or cannot be."""
+    try:
+        _detect(picture, work, overwrite, progress)
+    except HeldError:
+        if work.share.is_alone:
+            raise
+        return _help(picture, work, progress)
+    except InputError as error:
+        if alone:
+            raise
+        failed.append(str(error))
+        note(f"left out: {error}")
+    return True
+
+
+def _detect(picture: Picture, work: Work, overwrite: bool, progress: Bar) -> None:
+    expected = picture.tiles(work.cut, work.at)
     with open_job(
-        task.folder, command="detect", arguments=arguments, index=INDEX, overwrite=overwrite
+        picture.folder,
+        command="detect",
+        arguments=_arguments(picture, work),
+        index=INDEX,
+        overwrite=overwrite,
     ) as job:
         if job.finished:
-            progress.step(task.tiles)
-            return
-        found = detect_image(task.detector, image, task.mpp, task.cut, progress.step)
-        _write(task, image, task.mpp, found[found[:, 4] >= task.threshold])
+            progress.step(expected)
+        else:
+            with _search(picture, work) as found:
+                progress.less(expected - len(found.search.windows))
+                found.run(_pace(found, progress))
+                _write(picture, work, found, job)
+    remove_parts(picture.folder)
 
 
-def _write(task: Task, image: RGB, mpp: Mpp, found: Detections) -> None:
-    folder, classes = task.folder, task.detector.classes
-    write_detections(folder / DETECTIONS, task.source, found, classes, mpp)
-    write_geojson(folder / "detections.geojson", found, classes)
-    write_midog(folder / "detections.midog.json", found, classes, mpp)
-    mitoses = found[found[:, 5] == classes.index("mitosis")]
-    write_rgb(folder / "overlay.png", fitted(draw_dots(image, mitoses[:, :2], mpp)))
-    summary = _summary(task, image, mpp, len(mitoses))
-    write_detect_report(folder, image, mitoses, mpp, summary)
-    write_json(folder / INDEX, summary)
+def _help(picture: Picture, work: Work, progress: Bar) -> bool:
+    """Search what the process that holds the slide has not begun; whether it is finished."""
+    run_file = picture.folder / RUN_FILE
+    if not run_file.exists() or read_json(run_file).get("arguments") != _arguments(picture, work):
+        return False
+    with _search(picture, work) as found:
+        found.help(_pace(found, progress))
+    return (picture.folder / INDEX).exists()
 
 
-def _summary(task: Task, image: RGB, mpp: Mpp, count: int) -> dict[str, Any]:
-    pixels = tissue_fraction(image) * image.shape[0] * image.shape[1]
-    tissue = pixels * mpp[0] * mpp[1] / 1e6
+def _arguments(picture: Picture, work: Work) -> dict[str, Any]:
+    """Everything that decides the results."""
+    if picture.size is None:
+        open_slide(picture.path).close()  # says what is wrong with it
+    if picture.mpp is None:
+        raise MissingMppError("no µm/px in the image", file=picture.path, fix="state it by --mpp F")
+    roi = _roi(picture, work)
     return {
-        "source": task.source,
-        "mpp": list(mpp),
-        "region": "all tissue",
-        "count": count,
-        "threshold": task.threshold,
-        "threshold_from": task.threshold_from,
-        "tissue_mm2": tissue,
-        "density_per_mm2": count / tissue if tissue else None,
-        "versions": versions(),
+        "source": str(picture.path.resolve()),
+        "state": fingerprint([picture.path]),
+        "weights": str(work.weights.resolve()),
+        "weights_state": fingerprint(weight_files(work.weights)),
+        "engine": work.loaded.suffix if work.loaded == work.weights else work.loaded.name,
+        "mpp": list(picture.mpp),
+        "threshold": work.threshold,
+        "tile": work.cut.tile,
+        "overlap": work.cut.overlap,
+        "roi": str(roi.resolve()) if roi else None,
+        "roi_state": fingerprint([roi]) if roi else None,
+        "hotspot_mm2": work.options.hotspot_mm2,
+        "device": work.options.device,
     }
+
+
+def _roi(picture: Picture, work: Work) -> Path | None:
+    """The file whose outlines bound what counts."""
+    given = work.options.roi
+    if given is None or not given.is_dir():
+        return given
+    found = [given / f"{picture.path.stem}{suffix}" for suffix in (".geojson", ".json", ".xml")]
+    named = next((path for path in found if path.exists()), None)
+    if named is None:
+        raise InputError(
+            f"no region for {picture.source}",
+            file=given,
+            fix=f"expected {found[0].name} or {found[-1].name} there",
+        )
+    return named
+
+
+def _search(picture: Picture, work: Work) -> AbstractContextManager[SlideSearch]:
+    assert picture.mpp is not None  # _arguments has refused it
+    if work.at and differ(work.at, picture.mpp):
+        note(f"{picture.source}: {picture.mpp[0]:g} µm/px, read at the model's {work.at[0]:g}")
+    return slide_search(
+        picture.path,
+        mpp=picture.mpp,
+        detector=work.detector,
+        cut=work.cut,
+        threshold=work.threshold,
+        region=_roi(picture, work),
+        folder=picture.folder,
+    )
+
+
+def _pace(found: SlideSearch, progress: Bar) -> Callable[[int], None]:
+    """A step of the bar that tells mm² a second too; they are of the tiles, overlap included."""
+    begun = time.monotonic()
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        speed = done * found.tile_mm2 / max(time.monotonic() - begun, 1e-9)
+        progress.step(count, f"{speed:.2f} mm²/s")
+
+    return step
+
+
+def _results(picture: Picture, work: Work) -> tuple[Detections, Mpp]:
+    """The detections of a finished slide, and its µm/px."""
+    assert picture.mpp is not None
+    return read_detections(picture.folder / DETECTIONS, work.detector.classes), picture.mpp
+
+
+def _write(picture: Picture, work: Work, found: SlideSearch, job: Job) -> None:
+    folder, classes, mpp = picture.folder, work.detector.classes, found.mpp
+    rows, unreadable = found.found()
+    write_detections(folder / DETECTIONS, picture.source, rows, classes, mpp)
+    write_geojson(folder / "detections.geojson", rows, classes)
+    write_midog(folder / "detections.midog.json", rows, classes, mpp)
+    write_dsa(folder / "detections.dsa.json", rows, classes, picture.source)
+    mitoses = rows[rows[:, 5] == classes.index("mitosis")]
+    roi = _roi(picture, work)
+    summary = summarise(
+        mitoses,
+        source=picture.source,
+        mpp=mpp,
+        size=found.slide.size,
+        region=roi.name if roi else None,
+        area_mm2=found.area_mm2,
+        tissue_mm2=found.tissue_mm2,
+        hotspot_mm2=work.options.hotspot_mm2,
+        threshold=work.threshold,
+        threshold_from=work.threshold_from,
+        unreadable=unreadable,
+    )
+    for warning in summary["warnings"]:
+        note(f"{picture.source}: {warning}")
+    write_pictures(folder, found, mitoses, summary)
+    job.facts |= {
+        "tiles": len(found.search.windows),
+        "stages_s": {name: round(spent, 2) for name, spent in found.clock.seconds.items()},
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+    write_json(folder / INDEX, {**summary, "versions": versions()})

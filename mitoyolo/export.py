@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def export(
     imgsz: int | None = None,
     trust: bool = False,
     overwrite: bool = False,
+    tell: Callable[[str], None] = note,
 ) -> Path:
     """Export weights in another format, with the card beside the model.
 
@@ -37,6 +39,8 @@ def export(
         Run the code in the weights file, where it cannot be read otherwise.
     overwrite : bool
         Replace another call's export in ``out``.
+    tell : callable
+        Told what was done, in a line.
 
     Returns
     -------
@@ -68,9 +72,9 @@ def export(
         folder, command="export", arguments=arguments, index=index, overwrite=overwrite
     ) as job:
         if job.finished:
-            note(f"{folder} is finished already")
+            tell(f"{folder} is finished already")
             return folder
         own = replace(card, imgsz=side) if card else None
         write_export(exporter, folder, weights.stem, name, model, own, imgsz=side, batch=BATCH)
-    note(f"{name}, float32; `mitoyolo val` and `mitoyolo detect` take it as --weights")
+    tell(f"{name}, float32; `mitoyolo val` and `mitoyolo detect` take it as --weights")
     return folder

@@ -156,17 +156,22 @@ def one_value(rgb: RGB) -> NDArray[np.uint32]:
 
 
 def write_rgb(path: Path, image: RGB) -> None:
-    """Encode ``image`` by the suffix of ``path`` and write it atomically.
+    """Write ``image`` atomically, as :func:`encode_rgb` does by the suffix of ``path``."""
+    write_bytes(path, encode_rgb(image, path.suffix))
+
+
+def encode_rgb(image: RGB, suffix: str) -> bytes:
+    """``image`` as the bytes of a file.
 
     PNG is compressed as OpenCV does unasked: any stated level takes twice the time to write and to
     read, for a tenth less. JPEG has quality 95 without chroma subsampling, since haematoxylin and
     eosin differ in chroma.
     """
-    parameters = {".jpg": _JPEG, ".jpeg": _JPEG}.get(path.suffix.lower(), [])
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
+    parameters = {".jpg": _JPEG, ".jpeg": _JPEG}.get(suffix.lower(), [])
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     if not done:
-        raise InputError(f"cannot encode an image as {path.suffix}", file=path)
-    write_bytes(path, data.tobytes())
+        raise InputError(f"cannot encode an image as {suffix}")
+    return data.tobytes()
 
 
 _JPEG = [

@@ -31,6 +31,10 @@ RUN_FILE = "run.json"
 _REPORTED = ("numpy", "opencv-python", "torch", "torchvision", "ultralytics")
 
 
+class HeldError(InputError):
+    """Another process is writing a folder."""
+
+
 @dataclass(slots=True)
 class Job:
     """An output folder held by this process.
@@ -85,8 +89,10 @@ def open_job(
 
     Raises
     ------
+    HeldError
+        Another process holds the folder.
     InputError
-        Another process holds the folder; it belongs to another call; or it holds files that no
+        It belongs to another call; or it holds files that no
         job of ours made.
     """
     if out.exists() and not out.is_dir():
@@ -238,7 +244,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises
     ------
-    InputError
+    HeldError
         Another process holds it.
     """
     handle = os.open(folder, os.O_RDONLY)
@@ -246,7 +252,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
+            raise HeldError(
                 "another mitoyolo is writing this folder",
                 file=folder,
                 fix="wait for it, or give a new folder",

@@ -121,6 +121,12 @@ class Bar:
         if extra is not None:
             self._progress.update(self._task.id, extra=extra)
 
+    def less(self, count: int) -> None:
+        """Expect ``count`` units fewer than was said at the beginning."""
+        (task,) = self._progress.tasks
+        if task.total is not None:
+            self._progress.update(self._task.id, total=task.total - count)
+
     def line(self, text: str) -> None:
         """Say how far a long job is: behind the bar, or where there is none as a line of its own.
 

@@ -18,6 +18,7 @@ from mitoyolo import __version__
 from mitoyolo.cli import app
 from mitoyolo.convert import ConvertOptions
 from mitoyolo.detect import DetectOptions
+from mitoyolo.tile import TileOptions
 from mitoyolo.train import TrainOptions
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
@@ -201,6 +202,19 @@ REACHES = {
         ),
         {"resume": True},
     ),
+    "tile": (
+        "mitoyolo.tile.tile",
+        "A.svs B.svs OUT --size 96 --mpp 0.5,1 --at-mpp 0.3 --batch-size 7 --min-tissue 0.2 "
+        "--workers 3",
+        (
+            [Path("A.svs"), Path("B.svs")],
+            Path("OUT"),
+            TileOptions(
+                size=96, mpp=(0.5, 1.0), at_mpp=0.3, batch_size=7, min_tissue=0.2, workers=3
+            ),
+        ),
+        {},
+    ),
     "val": (
         "mitoyolo.val.val",
         "--data D --weights W --split train --protocol icpr12 --radius-um 5 --threshold 0.25 "
@@ -226,13 +240,14 @@ REACHES = {
     "detect": (
         "mitoyolo.detect.detect",
         "SRC --weights W --out O --mpp 0.5 --threshold 0.25 --tile 96 --overlap 9 --device 1 "
-        "--trust",
+        "--trust --roi R --hotspot-mm2 1.5 --submission midog --engine onnx --shard 2/3",
         (
             Path("SRC"),
             Path("W"),
             Path("O"),
             DetectOptions(
-                mpp=(0.5, 0.5), threshold=0.25, tile=96, overlap=9, device="1", trust=True
+                mpp=(0.5, 0.5), threshold=0.25, tile=96, overlap=9, device="1", trust=True,
+                roi=Path("R"), hotspot_mm2=1.5, submission="midog", engine="onnx", shard="2/3",
             ),
         ),
         {},

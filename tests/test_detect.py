@@ -54,8 +54,8 @@ def test_the_files_of_an_image(image: Path, weights: Path, tmp_path: Path) -> No
     (folder,) = detect(image, weights, tmp_path / "out", OPTIONS)
     assert folder == tmp_path / "out" / "one"
     assert {path.name for path in folder.iterdir()} == {
-        "detections.csv", "detections.geojson", "detections.midog.json", "overlay.png",
-        "report.html", "run.json", "summary.json",
+        "density.png", "detections.csv", "detections.dsa.json", "detections.geojson",
+        "detections.midog.json", "overlay.png", "report.html", "run.json", "summary.json",
     }  # fmt: skip
     rows = read(folder / "detections.csv")
     assert [(r["source"], float(r["x"]), float(r["y"]), float(r["score"])) for r in rows] == [
@@ -210,9 +210,9 @@ def test_results_do_not_lie_among_the_images(image: Path, weights: Path, tmp_pat
 
 def test_a_folder_without_images_and_a_missing_one(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no image"):
+    with pytest.raises(InputError, match="no slide or image"):
         detect(tmp_path / "empty", weights, tmp_path / "out", OPTIONS)
-    with pytest.raises(InputError, match="no such image or folder"):
+    with pytest.raises(InputError, match="no such slide, image or folder"):
         detect(tmp_path / "absent", weights, tmp_path / "out", OPTIONS)
 
 

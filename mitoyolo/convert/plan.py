@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from converters.geometry import Box, Point, clip_box
@@ -66,10 +67,7 @@ def make_plan(kept: AnnotationSet, options: ConvertOptions, preset: Preset | Non
     split = _split(kept, options, preset)
     split |= {image.source: UNLABELLED for image in kept.images if not image.labelled}
     tiles = {
-        image.source: [
-            _labelled(image, window, items, split[image.source], options)
-            for window in _windows(image, options)
-        ]
+        image.source: _cut(image, items, split[image.source], options)
         for image, items in kept.by_image()
     }
     left_out = _background(tiles, options)
@@ -130,26 +128,46 @@ def _mitoses(kept: AnnotationSet, images: list[ImageInfo], by: str) -> dict[str,
     return mitoses
 
 
-def _windows(image: ImageInfo, options: ConvertOptions) -> list[Window]:
+def _cut(
+    image: ImageInfo, annotations: list[Annotation], split: str, options: ConvertOptions
+) -> list[Labelled]:
+    """The tiles of an image, each with the annotations whose centroid it holds."""
+    anchored = sorted(
+        ((_anchor(item, image), n, item) for n, item in enumerate(annotations) if item.box),
+        key=lambda entry: entry[0][1],
+    )
+    heights = [y for (_, y), _, _ in anchored]
+    tiles = []
+    for name, window in _windows(image, options):
+        # of a slide's thousands only those in the window's rows, in the order of the file
+        first = bisect_left(heights, window.y)
+        last = bisect_right(heights, window.y + window.height)
+        near = sorted(anchored[first:last], key=lambda entry: entry[1])
+        held = [item for at, _, item in near if window.holds(*at, image.width, image.height)]
+        tiles.append(_labelled(image, name, window, held, split))
+    return tiles
+
+
+def _windows(image: ImageInfo, options: ConvertOptions) -> list[tuple[str, Window]]:
+    """Name and place of each tile of an image."""
+    if image.parts:
+        return [(p.name, Window(p.x, p.y, p.width, p.height)) for p in image.parts]
     if options.grid:
-        return parts(image.width, image.height, *options.grid)
-    if options.tile is None:
-        return [Window(0, 0, image.width, image.height)]
-    return grid(image.width, image.height, options.tile, options.overlap_px)
+        windows = parts(image.width, image.height, *options.grid)
+    elif options.tile:
+        windows = grid(image.width, image.height, options.tile, options.overlap_px)
+    else:
+        return [(image.file_stem, Window(0, 0, image.width, image.height))]
+    return [(f"{image.file_stem}_x{window.x}_y{window.y}", window) for window in windows]
 
 
 def _labelled(
-    image: ImageInfo,
-    window: Window,
-    annotations: list[Annotation],
-    split: str,
-    options: ConvertOptions,
+    image: ImageInfo, name: str, window: Window, annotations: list[Annotation], split: str
 ) -> Labelled:
-    """A tile with the annotations whose centroid it holds, clipped at its edges."""
+    """A tile with its annotations, clipped at its edges."""
     assert image.mpp is not None
-    cut = options.tile or options.grid
     tile = Tile(
-        name=f"{image.file_stem}_x{window.x}_y{window.y}" if cut else image.file_stem,
+        name=name,
         source=image.source,
         case=image.case,
         split=split,
@@ -164,11 +182,11 @@ def _labelled(
     boxes: list[tuple[int, Box]] = []
     shapes: list[Shape | None] = []
     for item in annotations:
-        if item.box and window.holds(*_anchor(item, image), image.width, image.height):
-            left, top, right, bottom = item.box
-            moved = (left - window.x, top - window.y, right - window.x, bottom - window.y)
-            boxes.append((LABELS.index(item.label), clip_box(moved, window.width, window.height)))
-            shapes.append(item.shape and item.shape.mapped(1, 1, -window.x, -window.y))
+        assert item.box is not None  # it has an anchor
+        left, top, right, bottom = item.box
+        moved = (left - window.x, top - window.y, right - window.x, bottom - window.y)
+        boxes.append((LABELS.index(item.label), clip_box(moved, window.width, window.height)))
+        shapes.append(item.shape and item.shape.mapped(1, 1, -window.x, -window.y))
     return Labelled(tile, tuple(boxes), tuple(shapes))
 
 

@@ -17,6 +17,7 @@ from converters.mpp import SPREAD, differ
 from converters.presets import Preset
 from converters.reading import Problem, ReadOptions, leave_out, no_frame, no_mpp
 from converters.registry import get_reader
+from converters.slide_tiles import on_slides
 from mitoyolo.convert.options import ConvertOptions
 from mitoyolo.images import read_rgb
 from mitoyolo.progress import track
@@ -28,7 +29,8 @@ def read_source(
     """Everything in ``src`` by the reader of format ``name``.
 
     Under ``bad="drop"`` every image is decoded once, so that a damaged one is left out before
-    splits and tiles are planned, not met in the middle of writing.
+    splits and tiles are planned, not met in the middle of writing. Tiles that ``mitoyolo tile``
+    cut become their slides, see :mod:`converters.slide_tiles`.
 
     Raises
     ------
@@ -50,6 +52,9 @@ def read_source(
             preset_mpp=preset.mpp if preset else no_mpp,
         ),
     )
+    if options.bad == "drop" and not options.annotations_only:
+        found = leave_out(found, _unreadable(found.images))
+    found = on_slides(found)
     if options.case_pattern:
         found.images = _cases(found.images, options.case_pattern)
     if preset:
@@ -58,8 +63,6 @@ def read_source(
             for image in found.images
         ]
     _check_names(found.images)
-    if options.bad == "drop" and not options.annotations_only:
-        found = leave_out(found, _unreadable(found.images))
     if not found.images:
         reasons = Counter(image.reason for image in found.left_out)
         raise InputError(

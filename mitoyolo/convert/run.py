@@ -14,6 +14,7 @@ from converters.mpp import resolve_mpp
 from converters.prepare import prepare, rescale
 from converters.presets import Preset
 from converters.registry import FORMATS
+from converters.slide_tiles import at_level_0
 from converters.writing import needed_size
 from mitoyolo import __version__
 from mitoyolo.convert.documents import write_documents
@@ -57,6 +58,7 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
     options = with_preset(options, preset)
     _check_paths(src, out, options)
     found = read_source(src, name, options, preset)
+    _check_tiles(found, options)
     notes: list[str] = []  # said at the end: an error on the way is the only line
     found.images = resolve_mpp(
         found.images,
@@ -72,7 +74,8 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
     if options.to == "yolo":  # planned before the first byte: what it refuses leaves no folder
         index, write = INDEX, _dataset(kept, clipped, name, preset, options)
     else:
-        index, write = REPORT, partial(write_documents, kept, clipped, options.to)
+        documents = at_level_0(kept, options.mpp)
+        index, write = REPORT, partial(write_documents, documents, clipped, options.to)
     with open_job(
         out,
         command="convert",
@@ -120,6 +123,24 @@ def _check_paths(src: Path, out: Path, options: ConvertOptions) -> None:
     if options.images and not options.images.is_dir():
         raise InputError("not a folder", file=options.images, fix="name the folder of the images")
     check_apart(out, filter(None, (src, options.images)))
+
+
+def _check_tiles(found: AnnotationSet, options: ConvertOptions) -> None:
+    """Refuse to cut or resample what is there only in tiles.
+
+    Raises
+    ------
+    InputError
+        An option asks for it.
+    """
+    asked = {"--tile": options.tile, "--grid": options.grid, "--at-mpp": options.at_mpp}
+    slides = [image for image in found.images if image.parts]
+    for option in (name for name, value in asked.items() if value and slides):
+        raise InputError(
+            f"{option} cannot be applied to the tiles that a slide is cut into",
+            file=slides[0].parts[0].path.parent.parent,
+            fix="leave it out, or cut the slide anew by `mitoyolo tile`",
+        )
 
 
 def _block(

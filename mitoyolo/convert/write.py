@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,10 +77,16 @@ def write_images(
     for split in SPLITS:
         (out / "images" / split).mkdir(parents=True, exist_ok=True)
 
-    def write(image: ImageInfo) -> None:
-        _write_source(out, image, original[image.source], plan, options)
+    def write(picture: _Picture) -> None:
+        _write_picture(out, picture, plan, options)
 
-    _in_threads(write, [i for i in images if plan.tiles[i.source]], "converting", "images")
+    pictures = [
+        picture
+        for image in images
+        for picture in _pictures(image, original[image.source], plan)
+        if picture.items
+    ]
+    _in_threads(write, pictures, "converting", "images")
 
 
 def _in_threads(write: Callable[[_Item], None], items: list[_Item], what: str, unit: str) -> None:
@@ -95,66 +102,104 @@ def _in_threads(write: Callable[[_Item], None], items: list[_Item], what: str, u
 
 def image_files(images: Iterable[ImageInfo], plan: Plan, options: ConvertOptions) -> dict[str, str]:
     """Tile or copy -> the name of its image file."""
-    files = {}
+    files: dict[str, str] = {}
     for image in images:
-        suffix = _copied_suffix(image, options) or f".{options.tile_format}"
-        for item in plan.tiles[image.source]:
-            name = item.tile.name
-            files[name] = f"{name}{suffix}"
-            for copy in plan.copies.get(name, []):
-                files[copy.item.tile.name] = f"{copy.item.tile.name}.{options.tile_format}"
+        for picture in _pictures(image, (image.width, image.height), plan):
+            files |= _files(picture, plan, options)
     return files
 
 
-def _copied_suffix(image: ImageInfo, options: ConvertOptions) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A file of pixels, and the tiles that are cut from it.
+
+    Attributes
+    ----------
+    path : Path or None
+        None where only annotations were read.
+    original : (int, int)
+        Width and height on disk.
+    size : (int, int)
+        Width and height after resampling.
+    origin : (int, int)
+        Where it begins in its source image.
+    items : list of Labelled
+    """
+
+    path: Path | None
+    original: tuple[int, int]
+    size: tuple[int, int]
+    origin: tuple[int, int]
+    items: list[Labelled]
+
+
+def _pictures(image: ImageInfo, original: tuple[int, int], plan: Plan) -> Iterator[_Picture]:
+    """The files that an image is in: one, or one a tile."""
+    if not image.parts:
+        size = (image.width, image.height)
+        yield _Picture(image.path, original, size, (0, 0), plan.tiles[image.source])
+    wanted = {item.tile.name: item for item in plan.tiles[image.source]}
+    for part in image.parts:
+        if item := wanted.get(part.name):
+            yield _Picture(part.path, item.tile.size, item.tile.size, (part.x, part.y), [item])
+
+
+def _files(picture: _Picture, plan: Plan, options: ConvertOptions) -> dict[str, str]:
+    suffix = _copied_suffix(picture.path, options) or f".{options.tile_format}"
+    files = {}
+    for item in picture.items:
+        name = item.tile.name
+        files[name] = f"{name}{suffix}"
+        for copy in plan.copies.get(name, []):
+            files[copy.item.tile.name] = f"{copy.item.tile.name}.{options.tile_format}"
+    return files
+
+
+def _copied_suffix(path: Path | None, options: ConvertOptions) -> str | None:
     """The suffix under which an image's bytes are taken as they are; None where it is encoded."""
-    if image.path is None:
+    if path is None:
         return None
-    known = _COPIED.get(image.path.suffix.lower())
+    known = _COPIED.get(path.suffix.lower())
     cut = options.tile or options.grid or options.at_mpp
-    return None if cut or known is None or is_turned(image.path) else known
+    return None if cut or known is None or is_turned(path) else known
 
 
-def _write_source(
-    out: Path,
-    image: ImageInfo,
-    original: tuple[int, int],
-    plan: Plan,
-    options: ConvertOptions,
-) -> None:
-    """Write the tiles of one source image."""
-    assert image.path is not None
-    copied = _copied_suffix(image, options)
-    files = image_files([image], plan, options)
+def _write_picture(out: Path, picture: _Picture, plan: Plan, options: ConvertOptions) -> None:
+    """Write the tiles that are cut from one file."""
+    assert picture.path is not None
+    copied = _copied_suffix(picture.path, options)
+    files = _files(picture, plan, options)
 
     def target(item: Labelled) -> Path:
         return out / "images" / item.tile.split / files[item.tile.name]
 
     todo = []
-    for item in plan.tiles[image.source]:
+    for item in picture.items:
         copies = [c for c in plan.copies.get(item.tile.name, []) if not target(c.item).exists()]
         if copies or not target(item).exists():
             todo.append((item, copies))
     if not todo:
         return
-    if image.width * image.height > max(LARGEST_SLIDE, original[0] * original[1]):
+    (width, height), original = picture.size, picture.original
+    if width * height > max(LARGEST_SLIDE, original[0] * original[1]):
         raise InputError(
-            f"{image.width} x {image.height} px, as --at-mpp makes it, are too many",
-            file=image.path,
+            f"{width} x {height} px, as --at-mpp makes it, are too many",
+            file=picture.path,
             fix="give a greater --at-mpp, or cut out the region that is annotated",
         )
-    pixels = _read(image.path, original)
+    pixels = _read(picture.path, original)
     if options.at_mpp:
-        pixels = resize(pixels, image.width, image.height)
+        pixels = resize(pixels, width, height)
     for item, copies in todo:
         tile, path = item.tile, target(item)
-        window = pixels[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
+        x, y = tile.x - picture.origin[0], tile.y - picture.origin[1]
+        window = pixels[y : y + tile.height, x : x + tile.width]
         for copy in copies:
             write_rgb(target(copy.item), TRANSFORMS[copy.transform].pixels(window))
         if path.exists():
             continue
         if copied:  # the same bytes: a second JPEG encoding would lose
-            copy_file(image.path, path)
+            copy_file(picture.path, path)
         else:
             write_rgb(path, window)
 

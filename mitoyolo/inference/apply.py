@@ -1,26 +1,23 @@
-"""A model applied as it was trained: at its µm/px, in its colours, to tiles or whole images."""
+"""A model applied as it was trained, at its µm/px and in its colours, to the tiles of a dataset."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-
-import numpy as np
 
 from converters.errors import InputError
 from converters.mpp import Mpp, differ
 from mitoyolo.dataset import INDEX, Dataset, Tile
 from mitoyolo.detectors.base import Detector
 from mitoyolo.detectors.card import Card
-from mitoyolo.images import RGB, read_rgb, resize
-from mitoyolo.inference.merge import Detections, merge
+from mitoyolo.images import RGB, read_rgb
+from mitoyolo.inference.merge import Detections
 from mitoyolo.progress import note, track
 from mitoyolo.stain.device import apply_batch
 from mitoyolo.stain.normaliser import Fitted, Normaliser, spread
-from mitoyolo.tiles import grid
 
 BATCH = 16
 """Tiles a forward pass."""
@@ -174,77 +171,9 @@ def _fit_groups(
     return {tile.name: fits[group(tile)] for tile in tiles}
 
 
-# --- one image --------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """How an image is cut: tile size and overlap in pixels of the model's µm/px."""
 
     tile: int
     overlap: int
-
-
-def detect_image(
-    detector: Detector, image: RGB, mpp: Mpp, cut: Cut, step: Callable[[int], None]
-) -> Detections:
-    """Detect on one image of any size.
-
-    The image is brought to the model's µm/px where they differ by more than 5 %, cut into
-    overlapping tiles, normalised by one fit over its own tissue, and the tiles' detections are
-    merged.
-
-    Parameters
-    ----------
-    image : (h, w, 3) uint8
-    mpp : (float, float)
-        The image's µm per pixel.
-    cut : Cut
-    step : callable
-        Told how many tiles are done.
-
-    Returns
-    -------
-    Detections
-        In the image's own pixels, highest score first.
-    """
-    card = detector.card
-    height, width = image.shape[:2]
-    columns, lines, own = at_model_scale(card, width, height, mpp)
-    scaled = image if (columns, lines) == (width, height) else resize(image, columns, lines)
-    ratio = (width / columns, height / lines)
-    windows = grid(columns, lines, cut.tile, cut.overlap)
-    tiles = [scaled[w.y : w.y + w.height, w.x : w.x + w.width] for w in windows]
-    imgsz = network_size(detector, max(tiles[0].shape[:2]), own, cut.tile)
-    fitted = _fit_image(card, tiles)
-    pixels = sum(w.width * w.height for w in windows)
-    parts = []
-    for start in range(0, len(tiles), BATCH):
-        batch = apply_batch(
-            fitted, tiles[start : start + BATCH], device=detector.device, pixels=pixels
-        )
-        for window, rows in zip(
-            windows[start : start + BATCH], detector.predict(batch, imgsz), strict=True
-        ):
-            parts.append(rows + np.array([window.x, window.y, 0, 0, 0, 0]))
-        step(len(batch))
-    rows = np.concatenate(parts) * np.array([*ratio, *ratio, 1, 1])
-    return merge(rows, mpp)
-
-
-def at_model_scale(card: Card | None, width: int, height: int, mpp: Mpp) -> tuple[int, int, Mpp]:
-    """Width, height and µm/px to which an image is brought before it is cut."""
-    if card is None or card.mpp is None or not differ(card.mpp, mpp):
-        return width, height, mpp
-    return (
-        max(1, round(width * mpp[0] / card.mpp[0])),
-        max(1, round(height * mpp[1] / card.mpp[1])),
-        card.mpp,
-    )
-
-
-def _fit_image(card: Card | None, tiles: Sequence[RGB]) -> Fitted | None:
-    if card is None or card.normalisation is None:
-        return None
-    normaliser = Normaliser.from_dict(card.normalisation)
-    return normaliser.fit(tiles[i] for i in spread(len(tiles)))

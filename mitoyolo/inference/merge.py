@@ -16,7 +16,10 @@ Detections = NDArray[np.float64]
 
 
 def merge(
-    detections: Detections, mpp: tuple[float, float], radius_um: float = MERGE_UM
+    detections: Detections,
+    mpp: tuple[float, float],
+    radius_um: float = MERGE_UM,
+    second: NDArray[np.bool_] | None = None,
 ) -> Detections:
     """Keep each detection that no better one of its class lies within ``radius_um`` of.
 
@@ -28,6 +31,8 @@ def merge(
         µm per pixel across and down.
     radius_um : float
         Inclusive.
+    second : (n,) bool, optional
+        Detections that give way to others of the same score.
 
     Returns
     -------
@@ -35,8 +40,7 @@ def merge(
         Falling score; equal scores by place, class and size, so that the order given plays no
         part.
     """
-    x, y, width, height, score, label = detections.T
-    rows = detections[np.lexsort((height, width, label, y, x, -score))]
+    rows = detections[_falling(detections, second)]
     if len(rows) < 2:
         return rows
     places = rows[:, :2] * np.asarray(mpp)
@@ -45,7 +49,14 @@ def merge(
     n = len(rows)
     weaker = csr_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     alive = np.ones(n, dtype=bool)
-    for i in np.unique(pairs[:, 0]):  # rows fall in score, so a row's fate is known when reached
+    for i in np.unique(pairs[:, 0]):  # the better is first, so a row's fate is known when reached
         if alive[i]:
             alive[weaker.indices[weaker.indptr[i] : weaker.indptr[i + 1]]] = False
-    return rows[alive]
+    rows = rows[alive]
+    return rows if second is None else rows[_falling(rows)]
+
+
+def _falling(detections: Detections, second: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    x, y, width, height, score, label = detections.T
+    last = np.zeros(len(score), bool) if second is None else second
+    return np.lexsort((height, width, label, y, x, last, -score))

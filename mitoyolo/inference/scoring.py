@@ -14,9 +14,9 @@ import numpy as np
 from converters.model import LABELS
 from mitoyolo.dataset import Dataset, Tile
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.inference.merge import Detections, merge
-
-NOTHING: Detections = np.empty((0, 6))
+from mitoyolo.inference.merge import Detections
+from mitoyolo.inference.stitch import NOTHING, stitch
+from mitoyolo.tiles import Window
 
 
 def by_source(tiles: Sequence[Tile], of_tile: Mapping[str, Detections]) -> dict[str, Detections]:
@@ -29,13 +29,17 @@ def by_source(tiles: Sequence[Tile], of_tile: Mapping[str, Detections]) -> dict[
     of_tile : mapping
         Tile name -> detections in tile pixels; a tile without any may be absent.
     """
-    moved: dict[str, list[Detections]] = defaultdict(list)
-    scale: dict[str, tuple[float, float]] = {}
+    of_source: dict[str, list[Tile]] = defaultdict(list)
     for tile in tiles:
-        found = of_tile.get(tile.name, NOTHING)
-        moved[tile.source].append(found + np.array([tile.x, tile.y, 0, 0, 0, 0]))
-        scale[tile.source] = tile.mpp
-    return {source: merge(np.concatenate(parts), scale[source]) for source, parts in moved.items()}
+        of_source[tile.source].append(tile)
+    return {
+        source: stitch(
+            [Window(tile.x, tile.y, tile.width, tile.height) for tile in members],
+            [of_tile.get(tile.name, NOTHING) for tile in members],
+            members[0].mpp,
+        )
+        for source, members in of_source.items()
+    }
 
 
 def fields_of(

@@ -1,14 +1,18 @@
-"""Detections as files: CSV, QuPath GeoJSON and MIDOG JSON."""
+"""Detections as files: CSV, QuPath GeoJSON, MIDOG JSON and DSA JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from converters import midog, qupath
-from converters.files import write_csv, write_json
+import numpy as np
+
+from converters import large_image, midog, qupath
+from converters.files import read_csv, write_csv, write_json, write_text
+from converters.model import Annotation, AnnotationSet, ImageInfo
 from converters.mpp import Mpp
 from mitoyolo.inference.merge import Detections
+from mitoyolo.progress import note
 
 PREDICTIONS = "predictions.csv"
 """The table that ``val`` and ``evaluate`` write: all predictions in one."""
@@ -43,6 +47,17 @@ def write_detections(
     write_csv(path, DETECTION_COLUMNS, rows)
 
 
+def read_detections(path: Path, classes: Sequence[str]) -> Detections:
+    """The rows of a ``detections.csv`` as they were written."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    keys = ("x", "y", "width", "height", "score")
+    rows = [
+        [*(float(row[key]) for key in keys), numbers[row["label"]]]
+        for row in read_csv(path, DETECTION_COLUMNS)
+    ]
+    return np.array(rows, dtype=float).reshape(-1, 6)
+
+
 def write_geojson(path: Path, found: Detections, classes: Sequence[str]) -> None:
     """Write a FeatureCollection that QuPath opens: a box each, with class, colour and score.
 
@@ -60,6 +75,34 @@ def write_geojson(path: Path, found: Detections, classes: Sequence[str]) -> None
             )
         )
     write_json(path, {"type": "FeatureCollection", "features": features})
+
+
+def write_dsa(path: Path, found: Detections, classes: Sequence[str], name: str) -> None:
+    """Write an annotation document that HistomicsUI and the Digital Slide Archive open: a rectangle
+    each (a point where it has no size), with its class, and the score as ``user.confidence``.
+
+    Source: large_image annotation schema, as :mod:`converters.large_image` writes it.
+    """
+    image = ImageInfo(source=name, path=None, width=0, height=0, case="")
+    items = []
+    for x, y, width, height, score, label in found.tolist():
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        items.append(
+            Annotation(
+                source=name,
+                label=classes[int(label)],
+                x=x,
+                y=y,
+                box=box if width and height else None,
+                confidence=score,
+                kind="box" if width and height else "point",
+                file=str(path),
+                where="",
+            )
+        )
+    documents = large_image.write(AnnotationSet(images=[image], annotations=items), note)
+    for _, text in documents:
+        write_text(path, text)
 
 
 def write_midog(path: Path, found: Detections, classes: Sequence[str], mpp: Mpp) -> None:

@@ -1,4 +1,4 @@
-"""Drawing on tissue: red dots for detections, rings for truth, boxes for labels."""
+"""Drawing on tissue: red dots for detections, rings for truth, boxes for labels, hotspots."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from converters.mpp import Mpp
 from mitoyolo.dataset import Dataset
 from mitoyolo.images import RGB, read_rgb, resize
+from mitoyolo.inference.hotspot import Hotspot, reach_um
 
 RED, GREEN, BLUE = (220, 0, 0), (0, 170, 60), (0, 90, 200)
 
@@ -30,6 +31,32 @@ def draw_truth(image: RGB, points: NDArray[np.float64], mpp: Mpp) -> RGB:
     """A green ring of 10 µm around each of the (n, 2) annotated mitoses."""
     drawn = image.copy()
     _circles(drawn, points, max(5, round(10 / _mean(mpp))), GREEN)
+    return drawn
+
+
+def draw_hotspot(image: RGB, hotspot: Hotspot, mpp: Mpp, scale: tuple[float, float]) -> RGB:
+    """The outline of a hotspot.
+
+    Parameters
+    ----------
+    image : RGB
+        The slide, smaller or not.
+    mpp : (float, float)
+        µm per level-0 px across and down.
+    scale : (float, float)
+        Level-0 px a pixel of the image.
+    """
+    drawn = image.copy()
+    of_pixel = (mpp[0] * scale[0], mpp[1] * scale[1])
+    x, y = (round(um / size) for um, size in zip(hotspot.centre_um, of_pixel, strict=True))
+    reach = reach_um(hotspot.shape, hotspot.area_mm2)
+    across, down = (max(1, round(reach / size)) for size in of_pixel)
+    thick = max(2, round(min(drawn.shape[:2]) / 400))
+    if hotspot.shape == "circle":
+        cv2.ellipse(drawn, (x, y), (across, down), 0, 0, 360, BLUE, thick, cv2.LINE_AA)
+    else:
+        corners = (x - across, y - down), (x + across, y + down)
+        cv2.rectangle(drawn, *corners, BLUE, thick)
     return drawn
 
 
@@ -111,12 +138,12 @@ def sheet(images: Sequence[RGB], columns: int, side: int) -> RGB:
     return canvas
 
 
-def fitted(image: RGB) -> RGB:
-    """The picture, drawn on before, no longer than :data:`MAX_SIDE`."""
+def fitted(image: RGB, side: int = MAX_SIDE) -> RGB:
+    """The picture, drawn on before, its longer side at most ``side``."""
     longest = max(image.shape[:2])
-    if longest <= MAX_SIDE:
+    if longest <= side:
         return image
-    scale = MAX_SIDE / longest
+    scale = side / longest
     return resize(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
 
 

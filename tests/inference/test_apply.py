@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rendered import CELL, Cell, PixelDetector, Source, card, paint, write_dataset
+from searched import search_image
 
 from converters.errors import InputError
 from mitoyolo.dataset import Dataset, open_dataset
@@ -17,7 +18,6 @@ from mitoyolo.inference.apply import (
     Cut,
     check_classes,
     data_normaliser,
-    detect_image,
     detect_tiles,
     network_size,
 )
@@ -26,10 +26,6 @@ from mitoyolo.stain.target import default_target
 
 REINHARD = Normaliser("reinhard", "case").to_dict()
 OTHER = Normaliser("reinhard", "tile", default_target("reinhard", "tile")).to_dict()
-
-
-def quiet(count: int) -> None:
-    pass
 
 
 @pytest.fixture
@@ -69,7 +65,7 @@ def test_weights_without_a_card_take_a_tile_for_the_whole_input() -> None:
 @pytest.mark.parametrize("tile", [32, 64, 96])
 def test_detect_and_val_give_the_network_cells_of_one_size(tile: int, dataset: Dataset) -> None:
     detector = PixelDetector(card=card(tile=64, imgsz=128), imgsz=128)
-    detect_image(detector, paint(96, 96, []), (0.5, 0.5), Cut(tile=tile, overlap=8), quiet)
+    search_image(detector, paint(96, 96, []), (0.5, 0.5), Cut(tile=tile, overlap=8))
     assert {size / tile for size in detector.sizes if size} == {2.0}
     detector.sizes.clear()
     detect_tiles(detector, dataset, "test")
@@ -83,7 +79,7 @@ def test_an_image_at_another_scale_is_brought_to_the_models(
     cells = [Cell(40, 60), Cell(150, 100, 0.6)]
     image = paint(200, 160, cells, size=int(2 * CELL * size))
     detector = PixelDetector()
-    found = detect_image(detector, image, mpp, Cut(tile=64, overlap=32), quiet)
+    found = search_image(detector, image, mpp, Cut(tile=64, overlap=32))
     assert found[:, :2] == pytest.approx(np.array([[40, 60], [150, 100]]), abs=1.5 / min(mpp) * 0.5)
     assert found[:, 2] == pytest.approx(16 * 0.5 / mpp[0], rel=0.05)
     assert found[:, 3] == pytest.approx(16 * 0.5 / mpp[1], rel=0.05)
@@ -91,8 +87,8 @@ def test_an_image_at_another_scale_is_brought_to_the_models(
 
 def test_a_small_image_is_one_tile_of_its_own_size() -> None:
     detector = PixelDetector()
-    found = detect_image(
-        detector, paint(40, 30, [Cell(20, 15)]), (0.5, 0.5), Cut(tile=64, overlap=32), quiet
+    found = search_image(
+        detector, paint(40, 30, [Cell(20, 15)]), (0.5, 0.5), Cut(tile=64, overlap=32)
     )
     assert found[:, :2].tolist() == [[20, 15]]
     assert detector.sizes == [40]
@@ -101,7 +97,7 @@ def test_a_small_image_is_one_tile_of_its_own_size() -> None:
 def test_progress_counts_every_tile() -> None:
     steps: list[int] = []
     image = paint(64 * 6, 64, [])
-    detect_image(PixelDetector(), image, (0.5, 0.5), Cut(tile=64, overlap=0), steps.append)
+    search_image(PixelDetector(), image, (0.5, 0.5), Cut(tile=64, overlap=0), steps.append)
     assert sum(steps) == 6
 
 
@@ -190,7 +186,7 @@ def test_tiles_reach_the_model_in_their_new_colours(
     raw = [read_rgb(dataset.image_path(tile)) for tile in dataset.of_split("test")]
     assert all(np.array_equal(255 - a, b) for a, b in zip(raw, seen, strict=True))
     seen.clear()
-    detect_image(detector, raw[0], (0.5, 0.5), Cut(tile=64, overlap=0), quiet)
+    search_image(detector, raw[0], (0.5, 0.5), Cut(tile=64, overlap=0))
     assert np.array_equal(seen[0], 255 - raw[0])
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rendered import Cell, PixelDetector, card, paint
+from searched import search_image
 
-from mitoyolo.inference.apply import Cut, detect_image
+from mitoyolo.inference.apply import Cut
 from mitoyolo.inference.merge import MERGE_UM, merge
 
 
@@ -74,12 +75,11 @@ def test_classes_are_merged_apart() -> None:
 def test_another_grid_of_tiles_finds_the_same(tile: int, overlap: int) -> None:
     cells = [Cell(20, 20), Cell(62, 40, 0.6), Cell(64, 100, 0.4), Cell(130, 64), Cell(188, 120)]
     image = paint(200, 130, cells)
-    found = detect_image(
+    found = search_image(
         PixelDetector(card=card(tile=tile, imgsz=tile)),
         image,
         (0.5, 0.5),
         Cut(tile=tile, overlap=overlap),
-        lambda n: None,
     )
     places = {(x, y): score for x, y, _, _, score, _ in found.tolist()}
     assert places == {(c.x, c.y): pytest.approx(c.score) for c in cells}

@@ -7,11 +7,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+from conftest import picture
 
+from converters.reading import ReadOptions
+from converters.registry import FORMATS
 from mitoyolo.inference.tables import (
     DETECTION_COLUMNS,
     PREDICTION_COLUMNS,
     write_detections,
+    write_dsa,
     write_geojson,
     write_midog,
     write_predictions,
@@ -75,3 +79,32 @@ def test_midog_has_mitoses_only_in_millimetres(tmp_path: Path) -> None:
     assert content["points"] == [
         {"name": "mitotic figure", "point": [0.05, 0.01, 0], "probability": 0.9}
     ]
+
+
+def test_dsa_is_read_back_with_class_and_score(tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    picture(tmp_path / "s.png", 200, 100)
+    rows = np.vstack([FOUND, [5, 6, 0, 0, 0.5, 0]])
+    write_dsa(path, rows, CLASSES, "s.png")
+    content = json.loads(path.read_text())
+    assert content["name"] == "s.png"
+    assert [element["type"] for element in content["elements"]] == [
+        "rectangle",
+        "rectangle",
+        "point",
+    ]
+    assert [element["user"]["confidence"] for element in content["elements"]] == [0.9, 0.25, 0.5]
+    read_back = FORMATS["dsa"].read
+    assert read_back is not None
+    found = read_back(path, ReadOptions())
+    assert [(item.x, item.y, item.label, item.confidence) for item in found.annotations] == [
+        (100, 40, "mitosis", 0.9),
+        (30, 60, "imposter", 0.25),
+        (5, 6, "mitosis", 0.5),
+    ]
+    assert found.annotations[0].box == (90, 35, 110, 45)
+
+
+def test_a_dsa_document_without_detections(tmp_path: Path) -> None:
+    write_dsa(tmp_path / "s.json", FOUND[:0], CLASSES, "s.png")
+    assert json.loads((tmp_path / "s.json").read_text())["elements"] == []

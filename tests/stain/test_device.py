@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import pytest
 from rendered import PixelDetector, Source, card, write_dataset
+from searched import search_image
 
 from converters.errors import MitoyoloError
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.images import RGB, write_rgb
-from mitoyolo.inference.apply import Cut, detect_image, detect_tiles
+from mitoyolo.inference.apply import Cut, detect_tiles
 from mitoyolo.stain import colours, device
 from mitoyolo.stain.colours import has_table
 from mitoyolo.stain.device import DeviceNormaliser, apply_batch
@@ -265,7 +266,7 @@ def test_a_slide_has_one_table_and_the_cpus_tiles(tissue, seen, built: list[Fitt
     tiles = {}
     for name in ("cpu", TORCH):
         detector, tiles[name] = seen(name)
-        detect_image(detector, image, (0.5, 0.5), Cut(tile=40, overlap=10), lambda count: None)
+        search_image(detector, image, (0.5, 0.5), Cut(tile=40, overlap=10))
     assert len(tiles["cpu"]) > 16
     assert equal(tiles["cpu"], tiles[TORCH])
     assert len(built) == 1
@@ -278,10 +279,10 @@ def test_a_slide_of_few_pixels_needs_no_table(
     image = stained(1, tissue)
     cut = Cut(tile=100, overlap=0)
     monkeypatch.setattr(colours, "PAYS_FROM", 4 * 100 * 100 + 1)
-    detect_image(detector, image, (0.5, 0.5), cut, lambda count: None)
+    search_image(detector, image, (0.5, 0.5), cut)
     assert (len(tiles), built) == (4, [])
     monkeypatch.setattr(colours, "PAYS_FROM", 4 * 100 * 100)
-    detect_image(detector, image, (0.5, 0.5), cut, lambda count: None)
+    search_image(detector, image, (0.5, 0.5), cut)
     assert len(built) == 1
 
 

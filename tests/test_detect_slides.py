@@ -1,0 +1,461 @@
+"""``detect`` on whole slides, with a detector whose every detection is known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Cli, tree
+from rendered import Cell, PixelDetector, card, paint
+from slides_rendered import write_slide
+
+from converters.errors import InputError, OptionError
+from mitoyolo import detect as module
+from mitoyolo.detect import DetectOptions, detect
+from mitoyolo.images import RGB
+from mitoyolo.inference import parts
+from mitoyolo.slides.tiff import TiffSlide
+from mitoyolo.tiles import Window
+
+SIDE = 1200
+CELLS = [
+    Cell(200, 180, 0.9), Cell(224, 600, 0.8), Cell(600, 640, 0.7), Cell(1100, 300, 0.6),
+    Cell(900, 900, 0.4),
+]  # fmt: skip
+GLASS = (244, 244, 244)
+
+
+@pytest.fixture(autouse=True)
+def detector(monkeypatch: pytest.MonkeyPatch) -> PixelDetector:
+    found = PixelDetector(card=card(tile=128, imgsz=128, overlap=48))
+    monkeypatch.setattr(module, "load_detector", lambda path, **_: found)
+    return found
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    (tmp_path / "best.pt").touch()
+    return tmp_path / "best.pt"
+
+
+def picture() -> RGB:
+    """Tissue with a strip of glass at its right and lower edges."""
+    image = paint(SIDE, SIDE, CELLS, size=16)
+    image[1000:] = GLASS
+    image[:, 1150:] = GLASS
+    return image
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Path:
+    """At 0.5 µm/px, as the model."""
+    path = tmp_path / "slides" / "one.tif"
+    path.parent.mkdir()
+    write_slide(path, picture(), mpp=0.5, steps=(4,))
+    return path
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
+
+
+def places(folder: Path) -> list[tuple[float, float]]:
+    with (folder / "detections.csv").open(encoding="utf-8") as handle:
+        return [(float(row["x"]), float(row["y"])) for row in csv.DictReader(handle)]
+
+
+def test_what_is_found_stands_in_level_0_pixels(slide: Path, weights: Path, tmp_path: Path) -> None:
+    (folder,) = detect(slide, weights, tmp_path / "out", DetectOptions())
+    assert places(folder) == [(c.x, c.y) for c in CELLS[:4]]
+    found = summary(folder)
+    assert (found["size"], found["mpp"]) == ([SIDE, SIDE], pytest.approx([0.5, 0.5]))
+    assert found["tissue_mm2"] == pytest.approx(1150 * 1000 * 0.25 / 1e6, rel=0.02)
+    assert found["density_per_mm2"] == pytest.approx(4 / found["tissue_mm2"])
+    assert found["area_mm2"] == found["tissue_mm2"]
+    assert not (folder / parts.FOLDER).exists()
+
+
+@pytest.mark.parametrize(("mpp", "size"), [(0.25, 32), (1.0, 8)])
+def test_another_scale_is_brought_to_the_models_and_said(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mpp: float, size: int
+) -> None:
+    image = paint(SIDE, SIDE, CELLS, size=size)
+    write_slide(tmp_path / "s.tif", image, mpp=mpp, steps=(4,))
+    options = DetectOptions(engine="torch")
+    (folder,) = detect(tmp_path / "s.tif", weights, tmp_path / "out", options)
+    assert np.array(places(folder)) == pytest.approx(
+        np.array([(c.x, c.y) for c in CELLS[:4]]), abs=1.5
+    )
+    assert f"s.tif: {mpp:g} µm/px, read at the model's 0.5" in capsys.readouterr().err
+
+
+def test_glass_is_not_searched(
+    slide: Path, weights: Path, tmp_path: Path, detector: PixelDetector
+) -> None:
+    (folder,) = detect(slide, weights, tmp_path / "out", DetectOptions())
+    record = json.loads((folder / "run.json").read_text())
+    steps = -(-(SIDE - 128) // 80) + 1
+    assert record["tiles"] < steps**2
+    assert record["tiles"] >= 13 * 14  # all that touch 1150 x 1000 px
+    assert set(record["stages_s"]) >= {"reading", "normalising", "model"}
+
+
+def test_a_slide_without_tissue_says_so(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_slide(tmp_path / "s.tif", np.full((600, 700, 3), 244, np.uint8), mpp=0.5, steps=(4,))
+    (folder,) = detect(tmp_path / "s.tif", weights, tmp_path / "out", DetectOptions())
+    found = summary(folder)
+    assert (found["count"], found["tissue_mm2"], found["density_per_mm2"]) == (0, 0, None)
+    assert "s.tif: no tissue was found, so nothing was searched" in capsys.readouterr().err
+    assert "no tissue was found" in (folder / "report.html").read_text()
+
+
+# --- damage -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(monkeypatch: pytest.MonkeyPatch) -> Window:
+    """A place of every TIFF that cannot be read, at level 0."""
+    bad = Window(560, 600, 80, 80)
+    read = TiffSlide.read
+
+    def failing(self: TiffSlide, level: int, window: Window) -> RGB:
+        apart = (
+            window.x >= bad.x + bad.width or window.x + window.width <= bad.x
+            or window.y >= bad.y + bad.height or window.y + window.height <= bad.y
+        )  # fmt: skip
+        if level == 0 and not apart:
+            raise InputError("a damaged tile", file=self.path, where=f"x {bad.x}, y {bad.y}")
+        return read(self, level, window)
+
+    monkeypatch.setattr(TiffSlide, "read", failing)
+    return bad
+
+
+def test_unreadable_regions_are_listed_and_the_rest_is_done(
+    slide: Path, weights: Path, tmp_path: Path, damaged: Window,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (folder,) = detect(slide, weights, tmp_path / "out", DetectOptions())
+    assert places(folder) == [(c.x, c.y) for c in CELLS[:4] if c.x != 600]
+    listed = summary(folder)["unreadable"]
+    assert {tile["why"] for tile in listed} == {"a damaged tile"}
+    assert len(listed) in range(4, 10)
+    assert all(tile["x"] < 640 and tile["x"] + tile["width"] > 560 for tile in listed)
+    said = f"{len(listed)} tiles could not be read and were not searched"
+    assert said in capsys.readouterr().err
+    assert said in (folder / "report.html").read_text()
+
+
+def test_a_slide_of_which_nothing_can_be_read_leaves_nothing(
+    slide: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: TiffSlide, level: int, window: Window) -> RGB:
+        raise InputError("damaged", file=self.path)
+
+    monkeypatch.setattr(TiffSlide, "read", failing)
+    with pytest.raises(InputError, match=r"one\.tif: no tile can be read \(damaged\)"):
+        detect(slide, weights, tmp_path / "out", DetectOptions())
+    assert not (tmp_path / "out" / "one").exists()
+
+
+def test_a_folder_of_good_and_bad_slides(
+    slide: Path, weights: Path, tmp_path: Path, cli: Cli
+) -> None:
+    whole = slide.read_bytes()
+    slide.with_name("cut.tif").write_bytes(whole[: len(whole) // 3])
+    slide.with_name("word.svs").write_text("no slide")
+    write_slide(slide.with_name("two.tif"), picture(), mpp=0.5, steps=(4,))
+    out = tmp_path / "out"
+    done = cli("detect", slide.parent, "--weights", weights, "--out", out)
+    assert done.code == 1
+    assert "2 of 4 images left out" in done.error
+    assert "cut.tif" in done.error and "word.svs" in done.error
+    assert sorted(path.name for path in out.iterdir()) == ["one", "two"]
+
+
+def test_a_list_of_slides(slide: Path, weights: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere.tif"
+    shutil.copy(slide, other)
+    (tmp_path / "list.txt").write_text(f"# two of them\nslides/one.tif\n\n{other}\n")
+    folders = detect(tmp_path / "list.txt", weights, tmp_path / "out", DetectOptions())
+    assert [folder.name for folder in folders] == ["one", "elsewhere"]
+    (tmp_path / "list.txt").write_text("slides/one.tif\nslides/none.tif\n")
+    with pytest.raises(InputError, match=r"1 of 2 images left out .*none\.tif: no such file"):
+        detect(tmp_path / "list.txt", weights, tmp_path / "out2", DetectOptions(mpp=(0.5, 0.5)))
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(InputError, match="an empty list"):
+        detect(tmp_path / "list.txt", weights, tmp_path / "out", DetectOptions())
+
+
+# --- a killed process -------------------------------------------------------------------------
+
+
+def test_a_slide_is_gone_on_with_to_the_same_bytes(
+    slide: Path, weights: Path, tmp_path: Path, detector: PixelDetector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(parts, "TILES", 32)
+    detect(slide, weights, tmp_path / "whole", DetectOptions())
+    everything = len(detector.sizes)
+    predict = detector.predict
+
+    def killed(tiles: list[RGB], imgsz: int | None = None) -> Any:
+        if len(detector.sizes) == 7:
+            raise KeyboardInterrupt
+        return predict(tiles, imgsz)
+
+    detector.sizes.clear()
+    monkeypatch.setattr(detector, "predict", killed)
+    with pytest.raises(KeyboardInterrupt):
+        detect(slide, weights, tmp_path / "out", DetectOptions())
+    monkeypatch.setattr(detector, "predict", predict)
+    left = tmp_path / "out" / "one"
+    assert not (left / "summary.json").exists()
+    assert len(list((left / parts.FOLDER).glob("*.npz"))) == 3
+    detector.sizes.clear()
+    detect(slide, weights, tmp_path / "out", DetectOptions())
+    assert len(detector.sizes) == everything - 6  # three parts of two batches
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+DRIVER = """
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from rendered import PixelDetector, card
+from mitoyolo import detect as module
+from mitoyolo.inference import parts
+parts.TILES = 16
+
+class Slow(PixelDetector):
+    def predict(self, tiles, imgsz=None):
+        with open({log!r}, "a") as log:
+            log.write(f"{{os.getpid()}} {{len(tiles)}}\\n")
+        time.sleep({nap})
+        return super().predict(tiles, imgsz)
+
+module.load_detector = lambda path, **_: Slow(card=card(tile=128, imgsz=128, overlap=48))
+from mitoyolo.cli import main
+main()
+"""
+
+
+def start(
+    log: Path, *arguments: object, nap: float = 0.05, **environment: str
+) -> subprocess.Popen[str]:
+    """``mitoyolo`` with a detector that takes its time; ``log`` gets a line a batch."""
+    code = DRIVER.format(tests=str(Path(__file__).parent), log=str(log), nap=nap)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "detect", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def tiles_by_process(log: Path) -> dict[str, int]:
+    done: dict[str, int] = {}
+    for line in log.read_text().splitlines():
+        process, count = line.split()
+        done[process] = done.get(process, 0) + int(count)
+    return done
+
+
+@pytest.mark.parametrize("how", ["shard", "torchrun"])
+def test_two_processes_share_slides_and_a_slide(
+    slide: Path, weights: Path, tmp_path: Path, how: str
+) -> None:
+    """Three slides: each is searched once, and the last by both."""
+    for name in ("two", "three"):
+        shutil.copy(slide, slide.with_name(f"{name}.tif"))
+    (whole,) = detect(slide, weights, tmp_path / "whole", DetectOptions())
+    tiles = json.loads((whole / "run.json").read_text())["tiles"]
+    call = [slide.parent, "--weights", weights, "--out", tmp_path / "out"]
+    log = tmp_path / "log"
+    both = [
+        start(log, *call, "--shard", f"{i + 1}/2")
+        if how == "shard"
+        else start(log, *call, RANK=str(i), WORLD_SIZE="2", LOCAL_RANK=str(i))
+        for i in range(2)
+    ]
+    for process in both:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    shares = tiles_by_process(log)
+    assert sum(shares.values()) == 3 * tiles
+    assert len(shares) == 2
+    assert min(shares.values()) > tiles
+    for name in ("one", "two", "three"):
+        assert places(tmp_path / "out" / name) == places(whole)
+        assert not (tmp_path / "out" / name / parts.FOLDER).exists()
+
+
+@pytest.mark.parametrize("killed", [0, 1], ids=["who began it", "who helps"])
+def test_a_killed_process_is_made_good_by_the_other(
+    slide: Path, weights: Path, tmp_path: Path, killed: int
+) -> None:
+    (whole,) = detect(slide, weights, tmp_path / "whole", DetectOptions())
+    call = [slide, "--weights", weights, "--out", tmp_path / "out"]
+    log = tmp_path / "log"
+    both = [start(log, *call, "--shard", f"{i}/2", nap=0.5) for i in (1, 2)]
+    while not log.exists() or len(tiles_by_process(log)) < 2:
+        time.sleep(0.05)
+        assert [process.poll() for process in both] == [None, None]
+    pid = int(list(tiles_by_process(log))[killed])
+    (dead,) = (process for process in both if process.pid == pid)
+    (other,) = (process for process in both if process.pid != pid)
+    dead.send_signal(signal.SIGKILL)
+    dead.communicate()
+    _, said = other.communicate(timeout=300)
+    assert other.returncode == 0, said
+    folder = tmp_path / "out" / "one"
+    assert summary(folder) == summary(whole)
+    tiles = json.loads((whole / "run.json").read_text())["tiles"]
+    assert sum(tiles_by_process(log).values()) <= tiles + 2 * 16  # what the dead one had begun
+
+
+def test_processes_that_share_do_not_overwrite(slide: Path, weights: Path, tmp_path: Path) -> None:
+    options = DetectOptions(shard="1/2")
+    with pytest.raises(OptionError, match="--overwrite"):
+        detect(slide, weights, tmp_path / "out", options, overwrite=True)
+    with pytest.raises(OptionError, match="expected i/n"):
+        detect(slide, weights, tmp_path / "out", DetectOptions(shard="3/2"))
+
+
+# --- a region ---------------------------------------------------------------------------------
+
+
+def outline(path: Path, *rings: list[tuple[float, float]]) -> Path:
+    """QuPath's GeoJSON of polygons."""
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"objectType": "annotation"},
+            "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        }
+        for ring in rings
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_only_what_lies_in_the_region_counts(
+    slide: Path, weights: Path, tmp_path: Path, detector: PixelDetector
+) -> None:
+    """An outline that has one cell in it and passes 6 px beside another."""
+    roi = outline(tmp_path / "roi.geojson", [(100, 100), (400, 100), (400, 594), (100, 594)])
+    options = DetectOptions(roi=roi)
+    (folder,) = detect(slide, weights, tmp_path / "out", options)
+    assert places(folder) == [(200, 180)]
+    found = summary(folder)
+    assert found["region"] == "roi.geojson"
+    assert found["area_mm2"] == pytest.approx(300 * 494 * 0.25 / 1e6)
+    assert found["tissue_mm2"] == pytest.approx(found["area_mm2"], rel=0.05)
+    assert found["density_per_mm2"] == pytest.approx(1 / found["area_mm2"])
+    assert found["hotspot"]["circle"]["count"] == 1
+    searched = json.loads((folder / "run.json").read_text())["tiles"]
+    assert searched <= 6 * 8  # of some 200
+    assert "not a mitotic count" not in (folder / "report.html").read_text()
+
+
+def test_each_slide_of_a_folder_has_a_region_of_its_own(
+    slide: Path, weights: Path, tmp_path: Path, cli: Cli
+) -> None:
+    shutil.copy(slide, slide.with_name("two.tif"))
+    rois = tmp_path / "rois"
+    outline(rois / "one.geojson", [(100, 100), (400, 100), (400, 300), (100, 300)])
+    call = ["detect", slide.parent, "--weights", weights, "--out", tmp_path / "out", "--roi", rois]
+    done = cli(*call)
+    assert done.code == 1
+    assert "no region for two.tif; expected two.geojson or two.xml there" in done.error
+    outline(rois / "two.geojson", [(500, 500), (700, 500), (700, 800), (500, 800)])
+    assert cli(*call).code == 0
+    assert places(tmp_path / "out" / "one") == [(200, 180)]
+    assert places(tmp_path / "out" / "two") == [(600, 640)]
+
+
+def test_another_region_is_another_call(slide: Path, weights: Path, tmp_path: Path) -> None:
+    roi = outline(tmp_path / "roi.geojson", [(100, 100), (400, 100), (400, 300)])
+    detect(slide, weights, tmp_path / "out", DetectOptions(roi=roi))
+    with pytest.raises(InputError, match="with another roi, roi_state"):
+        detect(slide, weights, tmp_path / "out", DetectOptions())
+
+
+def test_a_region_that_is_none_leaves_nothing(slide: Path, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "roi.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(InputError, match=r"roi\.geojson: no area in this file"):
+        detect(slide, weights, tmp_path / "out", DetectOptions(roi=tmp_path / "roi.geojson"))
+    assert not list((tmp_path / "out").glob("*"))
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+def test_the_hotspot_is_where_most_of_them_lie(weights: Path, tmp_path: Path) -> None:
+    """At 0.5 µm/px a circle of 0.01 mm² has a radius of 113 px."""
+    crowd = [(300, 300), (350, 300), (300, 360)]
+    cells = [Cell(x, y, 0.9) for x, y in (*crowd, (800, 800), (1000, 300))]
+    write_slide(tmp_path / "s.tif", paint(SIDE, SIDE, cells, size=16), mpp=0.5, steps=(4,))
+    options = DetectOptions(hotspot_mm2=0.01)
+    (folder,) = detect(tmp_path / "s.tif", weights, tmp_path / "out", options)
+    found = summary(folder)
+    for name in ("circle", "square"):
+        hotspot = found["hotspot"][name]
+        assert (hotspot["count"], hotspot["area_mm2"]) == (3, 0.01)
+        assert abs(hotspot["x"] - 317) < 60 and abs(hotspot["y"] - 320) < 60
+        assert hotspot["x_um"] == hotspot["x"] * 0.5
+    rules = {rule["rule"]: rule for rule in found["scores"]}
+    assert len(rules) == 3
+    assert all(rule["source"] and rule["score"] is None for rule in rules.values())  # 0.36 mm²
+    page = (folder / "report.html").read_text()
+    assert "For research use only" in page
+    assert all(name in page for name in rules)
+
+
+def test_the_organisers_files_are_written_when_all_is_done(
+    slide: Path, weights: Path, tmp_path: Path, cli: Cli
+) -> None:
+    out = tmp_path / "out"
+    done = cli(
+        "detect", slide.parent, "--weights", weights, "--out", out, "--submission", "atypia14"
+    )
+    assert done.code == 0, done.err
+    (table,) = (out / "submission").rglob("*.csv")
+    assert len(table.read_text().splitlines()) == 4
+
+
+def test_a_submission_that_is_not_known(slide: Path, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="--submission 'kmit': expected atypia14, tupac16, midog"):
+        detect(slide, weights, tmp_path / "out", DetectOptions(submission="kmit"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--hotspot-mm2", "0"), "--hotspot-mm2 0: expected an area above 0"),
+        (("--hotspot-mm2", "nan"), "--hotspot-mm2: nan is not a number"),
+        (("--threshold", "nan"), "'--threshold'"),
+        (("--device", "0,1"), "--device 0,1: one process uses one GPU; start 2 of them"),
+        (("--engine", "tpu"), "--engine tpu: expected one of auto"),
+    ],
+)
+def test_a_wrong_call(
+    slide: Path, weights: Path, tmp_path: Path, cli: Cli, given: tuple[str, str], said: str
+) -> None:
+    done = cli("detect", slide, "--weights", weights, "--out", tmp_path / "out", *given)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert not (tmp_path / "out").exists()
