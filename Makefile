@@ -9,7 +9,7 @@ FIRST := 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test fuzz lint clean
+.PHONY: help install demo test test-long fuzz lint clean
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 help:  ## this list
@@ -42,6 +42,9 @@ demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/de
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest tests/detectors
 	$(BIN)/python -m pytest --ignore=tests/detectors
+
+test-long: $(READY)  ## the trainings that `make test` leaves out, some minutes each
+	$(BIN)/python -m pytest -m long
 
 fuzz: $(READY)  ## convert on CASES=10000 damaged inputs, from case FIRST=0 on
 	MITOYOLO_FUZZ=$(CASES) MITOYOLO_FUZZ_FIRST=$(FIRST) $(BIN)/python -m pytest -rP tests/fuzz -k damaged

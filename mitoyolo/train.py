@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.families import MODELS, Family, TrainingRecipe
+from mitoyolo.detectors.training import BEST, LAST, Outcome, Training
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.distributed import (
     Process,
@@ -41,12 +42,7 @@ from mitoyolo.train_options import (
     launch_of,
 )
 
-if TYPE_CHECKING:
-    from mitoyolo.detectors.training import Outcome
-
 INDEX = "summary.json"
-BEST = Path("weights", "best.pt")
-LAST = Path("weights", "last.pt")
 """Within a run folder."""
 
 
@@ -272,7 +268,6 @@ def _fit(
     plan: _Plan, run: Path, options: TrainOptions, process: Process, devices: tuple[str, ...]
 ) -> Outcome:
     from mitoyolo.detectors.state import read_state
-    from mitoyolo.detectors.training import Training
 
     state = shared(read_state(run) if process.first else None)
     if state and state["batch"] % process.world:

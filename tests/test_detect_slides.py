@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Cli, tree
+from conftest import Cli, real, tree
 from rendered import Cell, PixelDetector, card, paint
 from slides_rendered import write_slide
 
@@ -459,3 +459,37 @@ def test_a_wrong_call(
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert not (tmp_path / "out").exists()
+
+
+# --- real slides ------------------------------------------------------------------------------
+
+
+def test_a_real_slide_is_searched_at_the_models_scale(
+    weights: Path, tmp_path: Path, detector: PixelDetector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An Aperio slide of 0.499 µm/px under a model of 0.25."""
+    path = real("slides") / "CMU-1-Small-Region.svs"
+    detector.card = card(mpp=(0.25, 0.25), tile=512, imgsz=512, overlap=64)
+    (folder,) = detect(path, weights, tmp_path / "out", DetectOptions())
+    found = summary(folder)
+    assert (found["size"], found["mpp"]) == ([2220, 2967], pytest.approx([0.499, 0.499]))
+    assert 0.4 < found["tissue_mm2"] < 0.8  # of 1.64 mm², by eye
+    assert "0.499 µm/px, read at the model's 0.25" in capsys.readouterr().err
+    assert (folder / "overlay.png").stat().st_size > 1e6
+
+
+def test_real_frames_are_slides_too(weights: Path, tmp_path: Path, cli: Cli) -> None:
+    frames = sorted((real("mitos_atypia_14") / "H07" / "frames" / "x40").glob("*.jpg"))[:2]
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for path in (*frames, real("slides") / "CMU-1-Small-Region.svs"):
+        (folder / path.name).symlink_to(path)
+    whole = frames[0].read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    done = cli("detect", folder, "--weights", weights, "--out", out, "--mpp", "0.2273,0.22753")
+    assert done.code == 1
+    assert "1 of 4 images left out" in done.error and "cut.jpg" in done.error
+    assert "--mpp 0.2273 is used; 1 of 4 images say otherwise" in done.err
+    assert len(list(out.iterdir())) == 3
+    assert summary(out / frames[0].stem)["size"] in ([1663, 1485], [1662, 1485])

@@ -1,260 +1,30 @@
-"""Training the two-stage models end to end: what they learn, what a run leaves, what is refused."""
+"""Training the two-stage models: what a run leaves, which settings act, what is refused."""
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import Cli
+from eight_tiles import LABELS, content, rows_of, without_weights
 from rendered import Cell, Source, write_dataset
-from torch import nn
-from torchvision.models import resnet50, vgg16
 
 from mitoyolo.dataset import open_dataset
-from mitoyolo.detectors import rcnn_train
 from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.failures import EngineError
-from mitoyolo.detectors.families import MODELS
 from mitoyolo.detectors.mitos_rcnn import FusedVgg
-from mitoyolo.detectors.rcnn_models import MEAN
 from mitoyolo.detectors.yolo import start_model, write_start
-from mitoyolo.images import read_rgb
-from mitoyolo.inference.apply import detect_tiles
-from mitoyolo.inference.merge import Detections
 from mitoyolo.train import TrainOptions, train
-from mitoyolo.val import val
-
-LABELS = ("mitosis", "imposter")
 
 
 @pytest.fixture(autouse=True)
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without weights."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("MITOYOLO_WEIGHTS", "TORCH_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def rows_of(run: Path) -> list[dict[str, float]]:
-    with (run / "results.csv").open(encoding="utf-8") as handle:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
-
-
-def content(path: Path) -> dict[str, Any]:
-    return dict(torch.load(path, weights_only=True))
-
-
-# --- eight tiles, learned by heart ------------------------------------------------------------
-
-TILE = 128
-TILES = 8
-
-BACKBONES = {"faster-rcnn": resnet50}
-"""The other stands on VGG-16."""
-
-ON_PYRAMID = {
-    "rois": 32, "proposals": 20, "lr0": 0.01, "warmup": 0.1, "drops": "0.75",
-    "rot90": True,
-}  # fmt: skip
-LEARNS: dict[str, tuple[int, int, dict[str, Any]]] = {
-    "faster-rcnn": (9, 96, ON_PYRAMID),
-    "mitos-rcnn": (3, 96, {"anchors": "12", "rois": 64, "lr0": 0.003, "clip": 100, "ema": 0.5}),
-}
-"""Model -> epochs, side of the input, and settings; steps are of one tile. The tiles are of another
-size, so boxes are scaled on the way in and back. MITOS-RCNN, whose layers begin with N(0, 0.01),
-does not learn them in so few steps."""
-
-
-def eight_tiles(root: Path, noise: float) -> Path:
-    """Eight tiles of two mitoses and two imposters each, to learn and to choose by.
-
-    At 3 µm/px a detection counts within 2.7 px of its centre. BatchNorm needs noise: on tiles of
-    one colour it divides by nearly nothing.
-    """
-    sources = []
-    for split in ("train", "val"):
-        for i in range(TILES):
-            rng = np.random.default_rng(i)
-            quarters = rng.permutation([(34, 34), (94, 34), (34, 94), (94, 94)])
-            places = quarters + rng.integers(-14, 15, (4, 2))
-            kinds = ((1.0, "mitosis"), (0.0, "imposter")) * 2
-            cells = tuple(
-                Cell(int(x), int(y), *kind) for (x, y), kind in zip(places, kinds, strict=True)
-            )
-            sources.append(Source(f"{split}{i}", split, cells, width=TILE, height=TILE))
-    data = write_dataset(root, sources, side=TILE, mpp=(3.0, 3.0), labels=LABELS)
-    rng = np.random.default_rng(2)
-    for path in sorted((data / "images" / "train").glob("*.png")):
-        noisy = cv2.imread(str(path)) + rng.normal(0, noise, (TILE, TILE, 3))
-        assert cv2.imwrite(str(path), np.clip(noisy, 0, 255).astype(np.uint8))
-        shutil.copy(path, data / "images" / "val" / path.name.replace("train", "val"))
-    return data
-
-
-def write_backbone(folder: Path, model: str, data: Path) -> dict[str, torch.Tensor]:
-    """Stand in for torchvision's weights of a model's backbone: random ones that, as pretrained
-    ones, give activations of some size, by BatchNorm's statistics or by the first weights."""
-    torch.manual_seed(0)
-    network = BACKBONES.get(model, vgg16)(weights=None)
-    if model in BACKBONES:
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None  # the mean of all that it sees
-        images = [read_rgb(path) for path in sorted((data / "images" / "train").glob("*.png"))]
-        pixels = torch.tensor(np.stack(images)).permute(0, 3, 1, 2) / 255
-        with torch.no_grad():
-            network.train()((pixels - torch.tensor(MEAN)[:, None, None]) / 0.225)
-    else:
-        for layer in network.features:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        network.features[0].weight.data *= 12
-    tensors: dict[str, torch.Tensor] = network.state_dict()
-    folder.mkdir()
-    torch.save(tensors, folder / MODELS[model].pretrained[-1])
-    return tensors
-
-
-@dataclass
-class Run:
-    """A finished training, and what its last validation saw."""
-
-    data: Path
-    folder: Path
-    backbone: dict[str, torch.Tensor]
-    last_seen: dict[str, Detections]
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "weights" / "best.pt"
-
-
-def learned(model: str, root: Path) -> Run:
-    data = eight_tiles(root / "data", noise=20 if model in BACKBONES else 0)
-    backbone = write_backbone(root / "weights", model, data)
-    epochs, imgsz, settings = LEARNS[model]
-    options = TrainOptions(
-        model=model, epochs=epochs, batch=1, imgsz=imgsz, device="cpu", settings=settings
-    )
-    run = Run(data, root / model, backbone, {})
-    score = rcnn_train.score_tiles
-
-    def watched(dataset: Any, protocol: Any, of_tile: dict[str, Detections]) -> Any:
-        run.last_seen = of_tile
-        return score(dataset, protocol, of_tile)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MITOYOLO_WEIGHTS", str(root / "weights"))
-        patch.setattr(rcnn_train, "score_tiles", watched)
-        train(data, run.folder, options)
-    return run
-
-
-@pytest.fixture(scope="module")
-def mitos(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return learned("mitos-rcnn", tmp_path_factory.mktemp("mitos"))
-
-
-@pytest.fixture(scope="module")
-def faster(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return learned("faster-rcnn", tmp_path_factory.mktemp("faster"))
-
-
-def best_row(run: Run) -> dict[str, float]:
-    rows = rows_of(run.folder)
-    return max(rows, key=lambda row: row["metrics/F1"] + 1e-3 * row["metrics/AP"])
-
-
-def test_eight_tiles_are_learned(faster: Run) -> None:
-    """A wrong convention of boxes or labels anywhere on the way would show."""
-    assert best_row(faster)["metrics/F1"] == 1.0
-
-
-# --- one path to a score ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["mitos", "faster"])
-def test_val_says_what_the_training_said(name: str, request: pytest.FixtureRequest) -> None:
-    run: Run = request.getfixturevalue(name)
-    row = best_row(run)
-    metrics = val(run.data, run.best, split="val", overwrite=True)
-    said = {name: row[f"metrics/{name}"] for name in ("threshold", "F1", "AP")}
-    found = {"threshold": metrics["threshold"], "F1": metrics["f1"], "AP": metrics["ap"]}
-    assert found == pytest.approx(said, rel=1e-5)
-
-
-def test_the_last_validation_is_that_of_the_last_weights(faster: Run) -> None:
-    last = load_detector(faster.folder / "weights" / "last.pt")
-    found = detect_tiles(last, open_dataset(faster.data), "val")
-    assert found.keys() == faster.last_seen.keys()
-    assert sum(map(len, found.values())) >= TILES
-    for tile, rows in found.items():
-        assert rows == pytest.approx(faster.last_seen[tile], abs=1e-4)
-
-
-def test_detect_finds_the_mitoses(faster: Run, tmp_path: Path, cli: Cli) -> None:
-    image = faster.data / "images" / "val" / "val0_0_0.png"
-    label = faster.data / "labels" / "val" / "val0_0_0.txt"
-    threshold = best_row(faster)["metrics/threshold"]
-    result = cli(
-        "detect", image, "--weights", faster.best, "--out", tmp_path / "out", "--mpp", 3,
-        "--threshold", threshold,
-    )  # fmt: skip
-    assert result.code == 0, result.err
-    with next((tmp_path / "out").rglob("detections.csv")).open(encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    truths = [line.split() for line in label.read_text().splitlines()]
-    for _, x, y, *_ in (truth for truth in truths if truth[0] == "0"):
-        near = [
-            row
-            for row in rows
-            if row["label"] == "mitosis"
-            and np.hypot(
-                float(row["x"]) - float(x) * TILE, float(row["y"]) - float(y) * TILE
-            ) < 8 / 3
-        ]  # fmt: skip
-        assert near
-
-
-# --- its start --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "prefix", "frozen"),
-    [
-        ("mitos", "backbone.", ("features.0.", "features.2.", "features.5.", "features.7.")),
-        ("faster", "backbone.body.", ("conv1.", "bn1.", "layer1.")),
-    ],
-)
-def test_the_backbones_weights_are_taken_over_and_its_first_layers_kept(
-    name: str, prefix: str, frozen: tuple[str, ...], request: pytest.FixtureRequest
-) -> None:
-    run: Run = request.getfixturevalue(name)
-    assert content(run.best)["architecture"]["frozen"] is True
-    tensors = content(run.best)["model"]
-    same = {
-        key
-        for key, value in run.backbone.items()
-        if prefix + key in tensors and torch.equal(value, tensors[prefix + key])
-    }
-    first = {key for key in run.backbone if key.startswith(frozen) and "num_batches" not in key}
-    statistics = {key for key in run.backbone if "running_" in key}
-    assert first | statistics <= same
-    trained = {key for key in run.backbone if prefix + key in tensors and "weight" in key} - first
-    assert not {key for key in trained if run.backbone[key].dim() > 1} & same
-    for key in trained:  # they began there, and have not gone far
-        if run.backbone[key].dim() > 1:
-            moved = tensors[prefix + key] - run.backbone[key]
-            assert moved.norm() < run.backbone[key].norm()
+    without_weights(monkeypatch, tmp_path)
 
 
 # --- what a run leaves ------------------------------------------------------------------------
@@ -499,3 +269,16 @@ def test_memory_that_runs_out_says_what_to_lower(
     said = str(caught.value)
     assert said.startswith("out of memory (") and "\n" not in said
     assert said.endswith("; give a smaller --batch or --imgsz, or --accumulate 2 or more")
+
+
+def test_a_map_of_one_place_says_what_to_raise(data: Path, tmp_path: Path, cli: Cli) -> None:
+    """BatchNorm in training has no deviation of one value to divide by."""
+    result = cli(
+        "train", "--data", data, "--model", "faster-rcnn", "--weights", "none", "--imgsz", 32,
+        "--batch", 1, "--epochs", 1, "--project", tmp_path, "--name", "run",
+    )  # fmt: skip
+    assert result.code == 1
+    assert (
+        "too little to train BatchNorm on (ValueError: Expected more than 1 value" in result.error
+    )
+    assert result.error.endswith("; give a larger --imgsz or --batch")

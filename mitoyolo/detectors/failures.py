@@ -38,4 +38,6 @@ def explain(error: Exception, relief: str) -> str:
         return f"out of memory ({what}); {relief}"
     if "cuda" in lowered or "cudnn" in lowered:
         return f"the GPU failed ({what}); try again, or use --device cpu"
+    if "more than 1 value per channel" in lowered:  # BatchNorm in training, on a map of one place
+        return f"too little to train BatchNorm on ({what}); give a larger --imgsz or --batch"
     return f"torch or Ultralytics stopped with {what}; --debug shows where"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -220,6 +220,3 @@ def _read(key: Any, value: Any, file: Path | None = None) -> Any:
         return read(value)
     except (TypeError, ValueError, OverflowError):
         raise wrong(f"{value!r}, expected {expected}", **place) from None
-
-
-assert [field.name for field in fields(RcnnRecipe)] == list(READERS)

@@ -37,6 +37,8 @@ from mitoyolo.detectors.sampler import EpochSampler
 from mitoyolo.detectors.state import State, write_state
 from mitoyolo.detectors.trackers import asked_for
 from mitoyolo.detectors.training import (
+    BEST,
+    LAST,
     Outcome,
     Score,
     Training,
@@ -50,9 +52,6 @@ from mitoyolo.images import read_rgb
 from mitoyolo.inference.merge import Detections
 from mitoyolo.progress import note
 from mitoyolo.training_log import TrainingLog
-
-BEST, LAST = Path("weights", "best.pt"), Path("weights", "last.pt")
-"""Within a run folder."""
 
 RELIEF = "give a smaller --batch or --imgsz, or --accumulate 2 or more"
 

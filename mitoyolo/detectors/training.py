@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mitoyolo.dataset import Dataset
-from mitoyolo.detectors.state import State
 from mitoyolo.distributed import Process
 from mitoyolo.evaluation.metrics import average_precision, count
 from mitoyolo.evaluation.protocols import Protocol
@@ -19,6 +18,12 @@ from mitoyolo.evaluation.threshold import choose_threshold
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.scoring import by_source, fields_of
 from mitoyolo.progress import Bar
+
+if TYPE_CHECKING:
+    from mitoyolo.detectors.state import State
+
+BEST, LAST = Path("weights", "best.pt"), Path("weights", "last.pt")
+"""The weights of the best epoch and of the last one, within a run folder."""
 
 
 @dataclass(slots=True)

@@ -32,6 +32,8 @@ from mitoyolo.detectors.state import (
     write_state,
 )
 from mitoyolo.detectors.training import (
+    BEST,
+    LAST,
     Outcome,
     Score,
     Training,
@@ -88,8 +90,8 @@ class MitosisTrainer(DetectionTrainer):
             self.device = torch.device("cuda", int(training.device))
             torch.cuda.set_device(self.device)
         self.world_size = 1  # until the model is wrapped: Ultralytics would ask for GPUs
-        weights = training.run.resolve() / "weights"
-        self.wdir, self.last, self.best = weights, weights / "last.pt", weights / "best.pt"
+        run = training.run.resolve()
+        self.wdir, self.last, self.best = run / BEST.parent, run / LAST, run / BEST
         self._log = (
             TrainingLog(training.run, state["rows"] if state else ())
             if self._process.first

@@ -13,7 +13,14 @@ import yaml
 
 from converters.errors import InputError, OptionError
 from mitoyolo.detectors.families import RCNN
-from mitoyolo.detectors.rcnn_recipe import OF_MODEL, OPTIONS, RECIPES, RcnnRecipe, read_recipe
+from mitoyolo.detectors.rcnn_recipe import (
+    OF_MODEL,
+    OPTIONS,
+    READERS,
+    RECIPES,
+    RcnnRecipe,
+    read_recipe,
+)
 
 MODELS = list(RCNN)
 
@@ -47,9 +54,11 @@ def test_the_settings_of_the_mitos_rcnn_paper() -> None:
 def test_every_model_has_a_recipe_and_every_recipe_all_settings() -> None:
     assert OF_MODEL.keys() == RCNN.keys()
     assert set(OF_MODEL.values()) == set(RECIPES)
+    names = [field.name for field in fields(RcnnRecipe)]
+    assert list(READERS) == names
     for name in RECIPES:
         text = (files("mitoyolo.detectors") / "recipes" / f"{name}.yaml").read_text("utf-8")
-        assert list(yaml.safe_load(text)) == [field.name for field in fields(RcnnRecipe)]
+        assert list(yaml.safe_load(text)) == names
 
 
 def test_a_recipe_may_be_that_of_another_model() -> None:

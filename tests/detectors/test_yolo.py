@@ -170,6 +170,7 @@ def test_plain_weights_are_applied_at_640_px_with_their_own_names(tmp_path: Path
         (RuntimeError("CUDA out of memory. Tried\nmore"), "RuntimeError: CUDA out of memory"),
         (MemoryError(), r"out of memory \(MemoryError\); lower it"),
         (RuntimeError("CUDA error: device-side assert"), "use --device cpu"),
+        (ValueError("Expected more than 1 value per channel"), "give a larger --imgsz or --batch"),
         (ValueError("odd"), "ValueError: odd; --debug"),
     ],
 )
