@@ -17,12 +17,14 @@ from rendered import CELL, PINK, Cell, PixelDetector, Source, paint, write_datas
 
 from converters.errors import InputError
 from converters.files import write_json
+from mitoyolo import detect as detect_module
 from mitoyolo import val as val_module
 from mitoyolo.dataset import open_dataset
+from mitoyolo.detect import DetectOptions, detect
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.images import RGB
+from mitoyolo.images import RGB, write_rgb
 from mitoyolo.label_file import read_boxes
-from mitoyolo.report.detect import CROPS, write_detect_report
+from mitoyolo.report.detect import CROPS
 from mitoyolo.report.overlay import (
     GREEN,
     MAX_SIDE,
@@ -107,24 +109,31 @@ def test_numbers_have_three_decimals_and_none_is_a_dash() -> None:
     assert re.findall(r"<td>(.*?)</td>", text) == ["0.123", "–", "7"]
 
 
-def test_detect_report(tmp_path: Path) -> None:
-    image = paint(200, 200, [Cell(50, 60)])
-    cv2.imwrite(str(tmp_path / "overlay.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    mitoses = np.array([[50, 60, 16, 16, 0.9, 0]] * (CROPS + 3), dtype=float)
-    facts = {
-        "source": NASTY, "count": 27, "tissue_mm2": 0.01, "density_per_mm2": None, "region": "all",
-        "threshold": 0.5, "threshold_from": "x", "mpp": [0.5, 0.5],
-    }  # fmt: skip
-    write_detect_report(tmp_path, image, mitoses, (0.5, 0.5), facts)
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+def test_detect_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect_module, "load_detector", lambda path, **_: PixelDetector())
+    places = [(50 + 40 * (i % 9), 60 + 40 * (i // 9)) for i in range(CROPS + 3)]
+    frame = tmp_path / "<b>one&.png"
+    write_rgb(
+        frame, paint(450, 220, [Cell(x, y, 0.99 - i / 99) for i, (x, y) in enumerate(places)])
+    )
+    (tmp_path / "best.pt").touch()
+    options = DetectOptions(mpp=(0.5, 0.5), hotspot_mm2=0.004)
+    (folder,) = detect(frame, tmp_path / "best.pt", tmp_path / "out", options)
+    text = (folder / "report.html").read_text(encoding="utf-8")
     check_alone(text)
-    shown = pictures(text)
-    assert len(shown) == 1 + CROPS
-    assert shown[0].shape == (200, 200, 3)
-    assert shown[1].shape == (64, 64, 3)  # 32 µm
-    assert shown[1][32, 32, 2] > 240 > 60 > shown[1][32, 32, 0]
+    assert "b" not in {tag for tag, _ in Tags(text).found}
+    overlay, density, *crops = pictures(text)
+    assert overlay.shape == (220, 450, 3)
+    assert red(overlay[40:80, 30:70]) > 8 > red(overlay[:30])
+    assert density.shape[0] > 200
+    assert len(crops) == CROPS
+    assert crops[0].shape == (64, 64, 3)  # 32 µm
+    assert crops[0][32, 32, 2] > 240 > 60 > crops[0][32, 32, 0]
     assert f"the first {CROPS} of {CROPS + 3}" in text
     assert "not a mitotic count" in text
+    scores = [float(score) for score in re.findall(r"<figcaption>score (.*?)<", text)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 0.98
 
 
 @pytest.mark.parametrize(("x", "y"), [(2, 3), (198, 150), (100, 199.6)])
