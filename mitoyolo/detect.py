@@ -20,7 +20,7 @@ from mitoyolo.detectors.engines import AUTO, choose_engine
 from mitoyolo.inference.apply import Cut
 from mitoyolo.inference.hotspot import HOTSPOT_MM2
 from mitoyolo.inference.merge import Detections
-from mitoyolo.inference.parts import remove_parts
+from mitoyolo.inference.parts import LOOK, are_begun, remove_parts
 from mitoyolo.inference.shares import Share, share_of
 from mitoyolo.inference.slide import SlideSearch, slide_search
 from mitoyolo.inference.submissions import submission_paths, write_submission
@@ -91,7 +91,7 @@ class Picture:
     size : (int, int) or None
         Width and height; None where the header cannot be read.
     mpp : (float, float) or None
-        µm per pixel; None only where ``size`` is None.
+        µm per pixel; None where the file does not say, or cannot be read.
     """
 
     path: Path
@@ -154,8 +154,8 @@ def detect(
     Raises
     ------
     InputError
-        Nothing to read, or an image without µm/px; after all others are done, those that could
-        not be read.
+        Nothing to read, or no image's µm/px; after all others are done, those that could not be
+        read or whose µm/px alone nobody says.
     """
     share = share_of(options.shard, os.environ)
     if overwrite and not share.is_alone:
@@ -219,7 +219,7 @@ def _work(weights: Path, options: DetectOptions, share: Share, pictures: list[Pi
         trust=options.trust,
     )
     if loaded != weights:
-        detector = load_detector(loaded, device=device)
+        detector = _load_export(loaded, device)
     return Work(
         weights=weights,
         loaded=loaded,
@@ -230,6 +230,15 @@ def _work(weights: Path, options: DetectOptions, share: Share, pictures: list[Pi
         options=options,
         share=share,
     )
+
+
+def _load_export(folder: Path, device: str) -> Detector:
+    try:
+        return load_detector(folder, device=device)
+    except InputError as error:
+        raise InputError(
+            error.what, file=error.file, fix=f"remove {folder}; it is made again"
+        ) from error
 
 
 def _pictures(src: Path, out: Path, mpp: Mpp | None) -> list[Picture]:
@@ -309,11 +318,11 @@ PLAIN = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 def _scales(headers: Mapping[Path, Header], option: Mpp | None) -> dict[Path, Mpp | None]:
-    """Each image's µm/px: the option's, else its own; None where the header cannot be read."""
+    """Each image's µm/px: the option's, else its own; None where nothing is known of it."""
     known = {path: mpp for path, (_, mpp) in headers.items()}
     if option is None:
         lacking = [path for path, (size, mpp) in headers.items() if size and mpp is None]
-        if lacking:
+        if lacking and not any(known.values()):
             raise MissingMppError(
                 f"no µm/px in {len(lacking)} of {len(headers)} images, this one first",
                 file=lacking[0],
@@ -360,33 +369,50 @@ def _try(
 ) -> bool:
     """Search a slide, or help whoever does; whether it is finished, or cannot be."""
     try:
-        _detect(picture, work, overwrite, progress)
+        return _detect(picture, work, overwrite, progress)
     except HeldError:
-        if work.share.is_alone:
-            raise
-        return _help(picture, work, progress)
+        raise
     except InputError as error:
         if alone:
             raise
         failed.append(str(error))
         note(f"left out: {error}")
-    return True
+        return True
 
 
-def _detect(picture: Picture, work: Work, overwrite: bool, progress: Bar) -> None:
+def _detect(picture: Picture, work: Work, overwrite: bool, progress: Bar) -> bool:
+    """Search a slide, or help whoever does; whether it is finished."""
+    while True:
+        try:
+            _own(picture, work, overwrite, progress)
+        except HeldError:
+            if work.share.is_alone:
+                raise
+            if are_begun(picture.folder):
+                return _help(picture, work, progress)
+            time.sleep(LOOK)  # still looking for tissue, or failing
+        else:
+            return True
+
+
+def _own(picture: Picture, work: Work, overwrite: bool, progress: Bar) -> None:
+    """Search a slide that nobody else is searching."""
     expected = picture.tiles(work.cut, work.at)
+    # how many tiles wait decides it, so other slides beside this one may have changed it
+    chosen = work.options.engine == AUTO and (picture.folder / INDEX).exists()
     with open_job(
         picture.folder,
         command="detect",
         arguments=_arguments(picture, work),
         index=INDEX,
         overwrite=overwrite,
+        free=("engine",) if chosen else (),
     ) as job:
         if job.finished:
             progress.step(expected)
         else:
             with _search(picture, work) as found:
-                progress.less(expected - len(found.search.windows))
+                progress.less(expected - found.tiles_left)
                 found.run(_pace(found, progress))
                 _write(picture, work, found, job)
     remove_parts(picture.folder)
@@ -407,7 +433,11 @@ def _arguments(picture: Picture, work: Work) -> dict[str, Any]:
     if picture.size is None:
         open_slide(picture.path).close()  # says what is wrong with it
     if picture.mpp is None:
-        raise MissingMppError("no µm/px in the image", file=picture.path, fix="state it by --mpp F")
+        raise MissingMppError(
+            "no µm/px in it, as others have",
+            file=picture.path,
+            fix="state it by --mpp F, in a call for such images alone",
+        )
     roi = _roi(picture, work)
     return {
         "source": str(picture.path.resolve()),

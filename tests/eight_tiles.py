@@ -14,7 +14,7 @@ import pytest
 import torch
 from rendered import Cell, Source, write_dataset
 from torch import nn
-from torchvision.models import resnet50, vgg16
+from torchvision.models import resnet50, resnext101_32x8d, vgg16
 
 from mitoyolo.detectors import rcnn_train
 from mitoyolo.detectors.families import MODELS
@@ -27,7 +27,7 @@ LABELS = ("mitosis", "imposter")
 TILE = 128
 TILES = 8
 
-RESNETS = {"faster-rcnn": resnet50}
+RESNETS = {"faster-rcnn": resnet50, "faster-rcnn-x101": resnext101_32x8d}
 """The others stand on VGG-16."""
 
 
@@ -44,6 +44,13 @@ LESSONS = {
         settings={
             "rois": 32, "proposals": 20, "lr0": 0.01, "warmup": 0.1, "drops": "0.75",
             "rot90": True,
+        },
+    ),
+    "faster-rcnn-x101": lesson(
+        "faster-rcnn-x101", 20, 96,
+        settings={
+            "rois": 32, "proposals": 20, "lr0": 0.01, "warmup": 0.1, "drops": "0.75",
+            "rot90": False,
         },
     ),
     "vgg16-conv4": lesson(

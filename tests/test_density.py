@@ -48,6 +48,18 @@ def test_the_densest_place_is_coloured_where_it_is() -> None:
     assert a[0] == pytest.approx(b[0], abs=2)
 
 
+@pytest.mark.parametrize("shape", [(160, 120), (60, 80), (40, 200)])
+def test_nothing_of_the_figure_is_cut_off(shape: tuple[int, int]) -> None:
+    image = np.full((*shape, 3), 255, np.uint8)
+    points = np.array([[4000.0, 3000]])
+    drawn = draw_density(image, points, (0.5, 0.5), (200, 200))
+    edges = (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1])
+    assert all((edge == 255).all() for edge in edges)
+    left, right = np.flatnonzero((drawn != 255).any(axis=(0, 2)))[[0, -1]]
+    assert (drawn[:, left : left + 40] == 255).all(axis=(0, 2)).any()  # the label, then numbers
+    assert right < drawn.shape[1] - 1
+
+
 def test_the_same_picture_again() -> None:
     points = np.random.default_rng(0).uniform(0, 12000, (50, 2))
     first, second = (draw_density(WHITE, points, (0.5, 0.5), (200, 200)) for _ in range(2))

@@ -150,10 +150,23 @@ def test_the_stated_scale_wins_and_contradictions_are_said_once(
 
 
 def test_without_any_scale_nothing_is_begun(image: Path, weights: Path, tmp_path: Path) -> None:
-    tiff(image.parent / "two.tif", 0.5)
+    (image.parent / "two.tif").write_text("no image")
     with pytest.raises(MissingMppError, match=r"one\.png: no µm/px in 1 of 2 images.*--mpp"):
         detect(image.parent, weights, tmp_path / "out", DetectOptions())
     assert not (tmp_path / "out").exists()
+
+
+def test_without_its_scale_an_image_is_left_out(
+    image: Path, weights: Path, tmp_path: Path, cli: Cli
+) -> None:
+    """A --mpp for its sake would be that of the others too."""
+    tiff(image.parent / "two.tif", 0.5)
+    done = cli("detect", image.parent, "--weights", weights, "--out", tmp_path / "out")
+    assert done.code == 1
+    assert "1 of 2 images left out" in done.error
+    assert "one.png: no µm/px in it, as others have; state it by --mpp F, in a call" in done.error
+    assert summary(tmp_path / "out" / "two")["mpp"] == pytest.approx([0.5, 0.5])
+    assert not (tmp_path / "out" / "one").exists()
 
 
 # --- folders ----------------------------------------------------------------------------------

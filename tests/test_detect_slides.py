@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from mitoyolo import detect as module
 from mitoyolo.detect import DetectOptions, detect
 from mitoyolo.images import RGB
 from mitoyolo.inference import parts
+from mitoyolo.inference import slide as searched
+from mitoyolo.jobs import locked
 from mitoyolo.slides.tiff import TiffSlide
 from mitoyolo.tiles import Window
 
@@ -239,10 +242,17 @@ from mitoyolo import detect as module
 from mitoyolo.inference import parts
 parts.TILES = 16
 
+def at_work():
+    with open({log!r}) as log:
+        return [line.split()[0] for line in log]
+
 class Slow(PixelDetector):
     def predict(self, tiles, imgsz=None):
         with open({log!r}, "a") as log:
             log.write(f"{{os.getpid()}} {{len(tiles)}}\\n")
+        patience = time.monotonic() + 120  # until the other is at work too
+        while time.monotonic() < patience and len(set(at_work())) < 2:
+            time.sleep(0.02)
         time.sleep({nap})
         return super().predict(tiles, imgsz)
 
@@ -273,10 +283,8 @@ def tiles_by_process(log: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("how", ["shard", "torchrun"])
-def test_two_processes_share_slides_and_a_slide(
-    slide: Path, weights: Path, tmp_path: Path, how: str
-) -> None:
-    """Three slides: each is searched once, and the last by both."""
+def test_two_processes_share_slides(slide: Path, weights: Path, tmp_path: Path, how: str) -> None:
+    """Three slides: each is searched once, by one or by both."""
     for name in ("two", "three"):
         shutil.copy(slide, slide.with_name(f"{name}.tif"))
     (whole,) = detect(slide, weights, tmp_path / "whole", DetectOptions())
@@ -295,10 +303,30 @@ def test_two_processes_share_slides_and_a_slide(
     shares = tiles_by_process(log)
     assert sum(shares.values()) == 3 * tiles
     assert len(shares) == 2
-    assert min(shares.values()) > tiles
     for name in ("one", "two", "three"):
         assert places(tmp_path / "out" / name) == places(whole)
         assert not (tmp_path / "out" / name / parts.FOLDER).exists()
+
+
+def test_who_comes_early_waits_until_there_is_something_to_help_with(
+    slide: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process looks for the tissue still, and dies of it."""
+    folder = tmp_path / "out" / "one"
+    folder.mkdir(parents=True)
+    looks = []
+    with ExitStack() as other:
+        other.enter_context(locked(folder))
+
+        def look(seconds: float) -> None:
+            looks.append(seconds)
+            if len(looks) == 3:
+                other.close()
+
+        monkeypatch.setattr(module.time, "sleep", look)
+        assert detect(slide, weights, tmp_path / "out", DetectOptions(shard="2/2")) == [folder]
+    assert len(looks) == 3
+    assert places(folder)
 
 
 @pytest.mark.parametrize("killed", [0, 1], ids=["who began it", "who helps"])
@@ -331,6 +359,72 @@ def test_processes_that_share_do_not_overwrite(slide: Path, weights: Path, tmp_p
         detect(slide, weights, tmp_path / "out", options, overwrite=True)
     with pytest.raises(OptionError, match="expected i/n"):
         detect(slide, weights, tmp_path / "out", DetectOptions(shard="3/2"))
+
+
+def test_who_cannot_help_goes_on_with_the_other_slides(
+    slide: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process is searching a slide whose region has been damaged since."""
+    shutil.copy(slide, slide.with_name("two.tif"))
+    rois, out = tmp_path / "rois", tmp_path / "out"
+    for name in ("one", "two"):
+        outline(rois / f"{name}.geojson", [(100, 100), (400, 100), (400, 300), (100, 300)])
+    read = searched.read_region
+
+    def killed(path: Path) -> Any:
+        raise KeyboardInterrupt
+
+    def failing(path: Path) -> Any:
+        if path.stem == "one":
+            raise InputError("damaged", file=path)
+        return read(path)
+
+    monkeypatch.setattr(searched, "read_region", killed)
+    with pytest.raises(KeyboardInterrupt):  # which leaves a slide begun
+        detect(slide.parent, weights, out, DetectOptions(roi=rois))
+    (out / "one" / parts.FOLDER).mkdir()
+    monkeypatch.setattr(searched, "read_region", failing)
+    with (
+        locked(out / "one"),
+        pytest.raises(InputError, match=r"1 of 2 images left out \(.*one\.geojson: damaged"),
+    ):
+        detect(slide.parent, weights, out, DetectOptions(roi=rois, shard="1/2"))
+    assert places(out / "two") == [(200, 180)]
+
+
+def test_finished_slides_stay_where_another_engine_is_the_quickest_now(
+    slide: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More slides in the folder, or OpenVINO installed."""
+    (folder,) = detect(slide, weights, tmp_path / "out", DetectOptions())
+    before = tree(folder)
+    export = weights.with_name("best_openvino_cache")
+    monkeypatch.setattr(module, "choose_engine", lambda *_, **__: export)
+    assert detect(slide, weights, tmp_path / "out", DetectOptions()) == [folder]
+    assert tree(folder) == before
+    with pytest.raises(InputError, match="finished work of `detect` with another engine"):
+        detect(slide, weights, tmp_path / "out", DetectOptions(engine="openvino"))
+    (folder / "summary.json").unlink()
+    with pytest.raises(InputError, match="unfinished work of `detect` with another engine"):
+        detect(slide, weights, tmp_path / "out", DetectOptions())
+
+
+def test_a_damaged_export_names_what_to_remove(
+    slide: Path, weights: Path, tmp_path: Path, detector: PixelDetector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    export = weights.with_name("best_openvino_cache")
+
+    def load(path: Path, **_: object) -> PixelDetector:
+        if path == export:
+            raise InputError("not readable", file=path / "best.xml", fix="export again")
+        return detector
+
+    monkeypatch.setattr(module, "load_detector", load)
+    monkeypatch.setattr(module, "choose_engine", lambda *_, **__: export)
+    said = r"best\.xml: not readable; remove .*best_openvino_cache; it is made again"
+    with pytest.raises(InputError, match=said):
+        detect(slide, weights, tmp_path / "out", DetectOptions())
 
 
 # --- a region ---------------------------------------------------------------------------------
@@ -397,6 +491,14 @@ def test_a_region_that_is_none_leaves_nothing(slide: Path, weights: Path, tmp_pa
     (tmp_path / "roi.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     with pytest.raises(InputError, match=r"roi\.geojson: no area in this file"):
         detect(slide, weights, tmp_path / "out", DetectOptions(roi=tmp_path / "roi.geojson"))
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_region_of_another_slide(slide: Path, weights: Path, tmp_path: Path, cli: Cli) -> None:
+    roi = outline(tmp_path / "roi.geojson", [(1300, 100), (1400, 100), (1400, 300)])
+    done = cli("detect", slide, "--weights", weights, "--out", tmp_path / "out", "--roi", roi)
+    assert done.code == 1
+    assert "roi.geojson: lies outside the 1200 x 1200 px of one.tif" in done.error
     assert not list((tmp_path / "out").glob("*"))
 
 

@@ -1,6 +1,6 @@
 """What has been found so far on a slide, in parts that a killed process leaves to the next one.
 
-A part is what some hundreds of tiles gave, in a file of its own. Several processes may work on one
+A part is what a hundred tiles gave, in a file of its own. Several processes may work on one
 slide: each claims a part before it begins, by a lock that dies with the process.
 """
 
@@ -11,20 +11,23 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
-from converters.files import write_with
+from converters.errors import InputError
+from converters.files import PART, write_with
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.stitch import NOTHING
 from mitoyolo.tiles import Window
 
 FOLDER = "parts"
 
-TILES = 512
-"""Tiles a part: what a kill can cost, some ten seconds on a laptop."""
+TILES = 128
+"""Tiles a part: what a kill can cost, some seconds on a laptop with OpenVINO."""
 
 LOOK = 0.5
 """Seconds between two looks at what others are doing."""
@@ -107,9 +110,21 @@ class Parts:
         self._release(number)
 
     def read(self, number: int) -> Part:
-        """A part that is done."""
-        with np.load(self._file(number), allow_pickle=False) as content:
-            counts, rows, unreadable = (content[key] for key in ("counts", "rows", "unreadable"))
+        """A part that is done.
+
+        Raises
+        ------
+        InputError
+            Its file is damaged, or an earlier version of this program cut the slide otherwise.
+        """
+        file, keys = self._file(number), ("counts", "rows", "unreadable")
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                counts, rows, unreadable = (content[key] for key in keys)
+        except (ValueError, KeyError, EOFError, BadZipFile):
+            counts = rows = unreadable = np.empty(0)
+        if len(counts) != len(self.windows(number)):
+            raise InputError("not what these tiles gave", file=file, fix="repeat it by --overwrite")
         ends = np.cumsum(counts)[:-1]
         said = (str(line).split(" ", 1) for line in unreadable)
         return Part(np.split(rows, ends), {int(number): why for number, why in said})
@@ -142,9 +157,20 @@ class Parts:
         return self._folder / f"{number:06d}.lock"
 
 
+def are_begun(folder: Path) -> bool:
+    """Whether a slide's parts can be claimed."""
+    return (folder / FOLDER).exists()
+
+
 def remove_parts(folder: Path) -> None:
-    """Take a slide's parts away, after its results are written."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    """Take a slide's parts away, after its results are written.
+
+    All at once: of a folder that is half empty somebody would claim what looks undone.
+    """
+    going = folder / f"{PART}{FOLDER}"
+    with suppress(FileNotFoundError):
+        (folder / FOLDER).rename(going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def _save(path: Path, **arrays: np.ndarray) -> None:

@@ -78,6 +78,12 @@ class SlideSearch:
         across, down = (mpp * step for mpp, step in zip(self.mpp, scale, strict=True))
         return first.width * across * first.height * down / 1e6
 
+    @property
+    def tiles_left(self) -> int:
+        """How many tiles nobody has searched yet."""
+        left = (number for number in self.parts.numbers if not self.parts.is_done(number))
+        return sum(len(self.parts.windows(number)) for number in left)
+
     def run(self, step: Callable[[int], None]) -> None:
         """Search whatever parts nobody has done, and wait for those that others are doing."""
         self.parts.begin()
@@ -165,13 +171,20 @@ def slide_search(
     Raises
     ------
     InputError
-        The slide or the region cannot be read.
+        The slide or the region cannot be read, or the region is not on the slide.
     """
     bounds = read_region(region) if region else None
     with closing(open_slide(path)) as slide:
         card = detector.card
         at = card.mpp if card and card.mpp and differ(card.mpp, mpp) else None
         view = Scaled(slide, mpp, at)
+        region_mm2 = bounds.area_mm2(mpp, slide.size) if bounds else None
+        if region_mm2 == 0:
+            raise InputError(
+                f"lies outside the {slide.size[0]} x {slide.size[1]} px of {path.name}",
+                file=region,
+                fix="draw the region on this slide, in pixels of level 0",
+            )
         clock = Clock()
         with clock.stage("tissue map"):
             tissue = tissue_map(slide, mpp)
@@ -190,7 +203,7 @@ def slide_search(
             mpp=mpp,
             tissue=tissue,
             region=bounds,
-            area_mm2=bounds.area_mm2(mpp, slide.size) if bounds else tissue_mm2,
+            area_mm2=tissue_mm2 if region_mm2 is None else region_mm2,
             tissue_mm2=tissue_mm2,
             search=Search(
                 detector=detector,

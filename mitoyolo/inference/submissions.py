@@ -1,4 +1,4 @@
-"""Detections as the organisers of a challenge want them, below ``submission/``.
+"""Detections as the organisers of a challenge want them, below ``submission/NAME/``.
 
 Source: the pages "Evaluation Metrics" of MITOS-ATYPIA-14 and "Submission format" of TUPAC16 (both
 grand-challenge.org); MIDOG's reference container (DeepMicroscopy/MIDOG25_T1_reference_docker).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -49,7 +50,7 @@ def submission_paths(name: str, out: Path, sources: Sequence[str]) -> dict[str, 
     paths: dict[str, Path] = {}
     taken: dict[Path, str] = {}
     for source in sources:
-        path = paths[source] = out / FOLDER / SUBMISSIONS[name].file_of(source)
+        path = paths[source] = out / FOLDER / name / SUBMISSIONS[name].file_of(source)
         other = taken.setdefault(path, source)
         if other != source:
             raise InputError(
@@ -91,6 +92,7 @@ def write_submission(
         As :func:`submission_paths`.
     """
     paths = submission_paths(name, out, list(of_source))
+    shutil.rmtree(out / FOLDER / name, ignore_errors=True)  # of images that are gone
     for source, (found, mpp) in of_source.items():
         mitoses = found[found[:, 5] == classes.index("mitosis")]
         write_text(paths[source], SUBMISSIONS[name].text(source, mitoses, mpp, threshold))

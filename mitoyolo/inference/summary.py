@@ -106,7 +106,7 @@ def _warnings(
     if not tissue_mm2:
         yield "no tissue was found, so nothing was searched"
     if count and hotspot_mm2 > whole:
-        yield f"the hotspot of {hotspot_mm2:g} mm² is larger than the image, {whole:.2f} mm²"
+        yield f"the hotspot of {hotspot_mm2:g} mm² is larger than the image, {whole:.3g} mm²"
     if region is None and tissue_mm2 > SLIDE_MM2:
         yield (
             "all tissue was searched, necrosis and lymphocytes included: the hotspot is where most "

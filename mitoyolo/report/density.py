@@ -89,7 +89,7 @@ def draw_density(
     most = float(density.max()) or 1.0
     tall = (_WIDTH - 1.5) * size_um[1] / size_um[0] + 0.5
     figure = Figure(
-        figsize=(_WIDTH, min(max(tall, 2.5), 3 * _WIDTH)), dpi=_DPI, layout="constrained"
+        figsize=(_WIDTH, min(max(tall, 2.5), 3 * _WIDTH)), dpi=_DPI, layout="compressed"
     )
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -101,6 +101,6 @@ def draw_density(
         alpha=0.75 * density / most,
     )  # fmt: skip
     bar = figure.colorbar(ScalarMappable(Normalize(0, most), _COLOURS), ax=axes, fraction=0.05)
-    bar.set_label(f"mitoses per mm², in a moving circle of {area_mm2:g} mm²")
+    bar.set_label(f"mitoses per mm²,\nin a moving circle of {area_mm2:g} mm²")
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3].copy()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.errors import OptionError
+from converters.errors import InputError, OptionError
 from mitoyolo.inference import parts as module
 from mitoyolo.inference.parts import FOLDER, Part, Parts, remove_parts
 from mitoyolo.inference.shares import ALONE, Share, share_of
@@ -103,6 +103,32 @@ def test_nothing_is_claimed_after_the_parts_are_removed(four: None, tmp_path: Pa
     remove_parts(tmp_path)
     assert not late.claim(0)
     assert not (tmp_path / FOLDER).exists()
+
+
+def test_nothing_is_claimed_while_the_parts_are_removed(
+    four: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, remove = begun(tmp_path), module.shutil.rmtree
+
+    def watched(path: Path, **how: bool) -> None:
+        assert not late.claim(0)
+        remove(path, **how)
+
+    monkeypatch.setattr(module.shutil, "rmtree", watched)
+    remove_parts(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "other tiles"])
+def test_a_damaged_part_is_said(four: None, tmp_path: Path, damage: str) -> None:
+    parts = begun(tmp_path)
+    assert parts.claim(0)
+    parts.write(0, result(3 if damage == "other tiles" else 4))
+    (file,) = (tmp_path / FOLDER).glob("*.npz")
+    if damage != "other tiles":
+        file.write_bytes(file.read_bytes()[: {"empty": 0, "cut": 100}[damage]])
+    with pytest.raises(InputError, match=r"000000\.npz: not what these tiles gave; .*--overwrite"):
+        parts.read(0)
 
 
 # --- shares -----------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ NONE = FOUND[:0]
 def test_atypia14(tmp_path: Path) -> None:
     found = {"H03/frames/x40/H03_00Aa.tiff": (FOUND, MPP), "H03_00Ab.tiff": (NONE, MPP)}
     first, second = write_submission("atypia14", tmp_path, found, CLASSES)
-    assert first == tmp_path / "submission" / "H03_00Aa.csv"
+    assert first == tmp_path / "submission" / "atypia14" / "H03_00Aa.csv"
     assert first.read_text() == "100,41,0.900000\n7,8,0.250000\n"
     assert (second.name, second.read_text()) == ("H03_00Ab.csv", "")  # an empty file is asked for
     read = AnnotationSet()
@@ -44,12 +44,14 @@ def test_atypia14(tmp_path: Path) -> None:
 def test_tupac16(tmp_path: Path) -> None:
     found = {"mitoses-test-image-data/05/01.tif": (FOUND, MPP), "06/01.tif": (NONE, MPP)}
     first, second = write_submission("tupac16", tmp_path, found, CLASSES)
-    assert first == tmp_path / "submission" / "05" / "01.csv"
+    assert first == tmp_path / "submission" / "tupac16" / "05" / "01.csv"
     assert first.read_text() == "41,100\n8,7\n"  # y first, and no third column
     assert second.read_text() == ""
     for name in ("05/01", "06/01"):
         picture(tmp_path / "images" / f"{name}.tif", 200, 100)
-    read = amida13.read(tmp_path / "submission", ReadOptions(images=tmp_path / "images"))
+    read = amida13.read(
+        tmp_path / "submission" / "tupac16", ReadOptions(images=tmp_path / "images")
+    )
     assert [(item.source, item.x, item.y) for item in read.annotations] == [
         ("05/01", 100, 41),
         ("05/01", 7, 8),
@@ -60,7 +62,7 @@ def test_tupac16(tmp_path: Path) -> None:
 def test_midog(tmp_path: Path) -> None:
     found = {"a/007.tiff": (FOUND, MPP), "008.tiff": (NONE, MPP)}
     first, second = write_submission("midog", tmp_path, found, CLASSES)
-    assert first == tmp_path / "submission" / "007" / "mitotic-figures.json"
+    assert first == tmp_path / "submission" / "midog" / "007" / "mitotic-figures.json"
     document = json.loads(first.read_text())
     assert (document["type"], document["version"]) == ("Multiple points", {"major": 1, "minor": 0})
     assert [point["name"] for point in document["points"]] == ["mitotic figure"] * 2
@@ -72,7 +74,7 @@ def test_midog(tmp_path: Path) -> None:
         "source,case,label,x,y,width,height,confidence,kind\n"
         "007.tiff,007,mitosis,500,500,9,9,,point\n008.tiff,008,mitosis,500,500,9,9,,point\n"
     )
-    read = read_predictions(tmp_path / "submission", read_truths(truth, mpp=MPP))
+    read = read_predictions(tmp_path / "submission" / "midog", read_truths(truth, mpp=MPP))
     assert list(read) == ["007.tiff"]
     assert read["007.tiff"][:, [0, 1, 4]] == pytest.approx(FOUND[[0, 2]][:, [0, 1, 4]])
 
@@ -134,3 +136,11 @@ def test_images_that_are_not_the_challenges(
 def test_no_such_submission(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="expected atypia14, tupac16, midog"):
         submission_paths("camelyon", tmp_path, [])
+
+
+def test_files_of_images_that_are_gone_are_not_handed_in(tmp_path: Path) -> None:
+    write_submission("atypia14", tmp_path, {"a.tif": (FOUND, MPP), "b.tif": (FOUND, MPP)}, CLASSES)
+    write_submission("midog", tmp_path, {"a.tif": (FOUND, MPP)}, CLASSES)
+    (kept,) = write_submission("atypia14", tmp_path, {"a.tif": (FOUND, MPP)}, CLASSES)
+    assert list((tmp_path / "submission" / "atypia14").iterdir()) == [kept]
+    assert (tmp_path / "submission" / "midog" / "a" / "mitotic-figures.json").exists()
