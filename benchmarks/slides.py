@@ -5,7 +5,8 @@
 A pyramidal slide of `--side` px at 0.25 µm/px is rendered, with known mitoses. In turns, each in a
 process of its own: `mitoyolo detect` on the slide, all of its answers included; and Ultralytics'
 own `yolo predict` on the very tiles that it searches, written to disk before as PNG, by torch, as
-its users run it. "Beside" is the second's time by the first's, the median of the turns' quotients.
+its users run it. The export for OpenVINO is made before. "Beside" is the second's time by the
+first's, the median of the turns' quotients.
 The share of each stage is of the threads' time, so that they may sum to more than the clock.
 
 The same tiles are then read from disk, given to the model one by one by torch, and merged: recall
@@ -33,6 +34,7 @@ from scipy.spatial import cKDTree
 
 from mitoyolo.demo.slide import Truth, render_slide
 from mitoyolo.detectors.base import load_detector
+from mitoyolo.detectors.engines import AUTO, choose_engine
 from mitoyolo.images import read_rgb, write_rgb
 from mitoyolo.inference.apply import Cut, network_size
 from mitoyolo.inference.merge import MERGE_UM
@@ -103,6 +105,7 @@ def beside(work: Path, weights: Path, side: int, repeats: int) -> None:
     """The slide, in turns with Ultralytics on its tiles."""
     slide, truths = slide_of(work, side)
     detector = load_detector(weights)
+    detector.least = detector.card.threshold or 0.0 if detector.card else 0.0
     card = detector.card
     assert card is not None and card.threshold is not None
     cut = Cut(tile=card.tile, overlap=card.overlap)
@@ -124,7 +127,7 @@ def beside(work: Path, weights: Path, side: int, repeats: int) -> None:
         f"source={tiles}", f"imgsz={card.imgsz}", "device=cpu", "save=False", "verbose=False",
         f"conf={card.threshold}", f"project={work}", "name=plain", "exist_ok=True",
     ]  # fmt: skip
-    detected(slide, weights, work / "ours")  # exports once
+    choose_engine(weights, AUTO, card=card, device="cpu", tiles=len(windows), trust=False)
     pairs = []
     for turn in range(repeats):
         order = ("ours", "plain") if turn % 2 else ("plain", "ours")

@@ -220,6 +220,7 @@ def _work(weights: Path, options: DetectOptions, share: Share, pictures: list[Pi
     )
     if loaded != weights:
         detector = _load_export(loaded, device)
+    detector.least = threshold
     return Work(
         weights=weights,
         loaded=loaded,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import openslide
 import pytest
 import tifffile
 from scipy.spatial.distance import pdist
+from slides_rendered import textured
 
 from converters.errors import InputError
 from converters.images import image_mpp
+from mitoyolo.demo import slide
 from mitoyolo.demo.slide import Truth, render_slide
 from mitoyolo.slides.overview import tissue_map
 from mitoyolo.slides.reader import open_slide
@@ -106,3 +109,19 @@ def test_a_slide_without_figures_is_allowed(tmp_path: Path) -> None:
     assert render_slide(path, width=300, height=200, mpp=0.5, mitoses=0, imposters=0) == []
     with open_slide(path) as slide:
         assert slide.mpp == pytest.approx((0.5, 0.5), rel=1e-5)
+
+
+def test_a_last_band_of_few_rows_ends_every_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 rows that are none of the third level."""
+    monkeypatch.setattr(slide, "SMALL", 64)
+    image = cv2.GaussianBlur(textured(1300, 1032), (0, 0), 12)
+    bands = iter([image[:512], image[512:1024], image[1024:]])
+    slide.write_pyramid(tmp_path / "s.tif", bands, (1300, 1032), 0.5)
+    with open_slide(tmp_path / "s.tif") as found:
+        assert found.levels == ((1300, 1032), (325, 258), (81, 64), (20, 16))
+        for level, (width, height) in enumerate(found.levels):
+            pixels = found.read(level, Window(0, 0, width, height))
+            shown = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            assert np.abs(pixels.astype(int) - shown).mean() < 10

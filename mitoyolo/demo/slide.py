@@ -355,7 +355,7 @@ def reduce(rows: Image) -> Image:
     """Means of :data:`STEP` x :data:`STEP` pixels; what does not divide is left out."""
     height, width = rows.shape[0] // STEP, rows.shape[1] // STEP
     if not height or not width:
-        return rows[:0, :0]
+        return rows[:0, :width]
     whole = rows[: height * STEP, : width * STEP]
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 

@@ -31,12 +31,15 @@ class Detector(Protocol):
         Side in pixels to which a tile is resized, unless :meth:`predict` is told another.
     device : str
         Where it runs, as torch names it: `cpu`, `cuda:0`.
+    least : float
+        Set where lower scores are not wanted, which may save time; they may come all the same.
     """
 
     classes: tuple[str, ...]
     card: Card | None
     imgsz: int
     device: str
+    least: float
 
     def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:
         """Detections of each tile in its own pixels; the tiles are RGB and of one shape."""

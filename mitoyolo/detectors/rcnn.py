@@ -53,7 +53,11 @@ class RcnnDetector:
         Side in pixels to which tiles are resized.
     device : str
         As torch names it.
+    least : float
+        Lower scores are not wanted; leaving them out would save nothing.
     """
+
+    least = 0.0
 
     def __init__(
         self,

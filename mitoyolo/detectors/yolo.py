@@ -119,7 +119,12 @@ class YoloDetector:
         Side in pixels to which tiles are resized.
     device : str
         As torch names it.
+    least : float
+        Lower scores are left out, before overlapping boxes are suppressed, which thousands of them
+        would make the slowest part of all.
     """
+
+    least = CONFIDENCE
 
     def __init__(
         self,
@@ -154,7 +159,7 @@ class YoloDetector:
         with foreseen("give a smaller --imgsz or --tile, or --device cpu"), torch.inference_mode():
             found = non_max_suppression(
                 self._network(images),
-                CONFIDENCE,
+                max(self.least, CONFIDENCE),
                 NMS_IOU,
                 multi_label=True,
                 nc=len(self.classes),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from rendered import card
 
 from converters.errors import InputError, OptionError
@@ -13,6 +15,7 @@ from mitoyolo.detectors import engines as module
 from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.engines import REPAID_FROM, choose_engine
+from mitoyolo.detectors.yolo import YoloDetector
 from mitoyolo.export import export
 
 from .test_exported import write_weights
@@ -97,3 +100,20 @@ def test_an_export_is_its_own_engine(weights: Path, tmp_path: Path) -> None:
 def test_an_engine_that_is_not_known(weights: Path) -> None:
     with pytest.raises(OptionError, match="--engine tpu: expected one of auto, torch, openvino"):
         choose(weights, "tpu")
+
+
+def test_scores_that_are_not_wanted_change_no_other() -> None:
+    """Of 200 places with boxes that overlap and scores that all differ."""
+    random = torch.Generator().manual_seed(0)
+    boxes = torch.rand(1, 4, 200, generator=random) * 40 + 10
+    scores = (torch.randperm(200, generator=random) + 1).view(1, 1, 200) / 201
+    detector = YoloDetector(
+        lambda images: torch.cat([boxes, scores], dim=1),
+        classes=("mitosis",), card=CARD, imgsz=64, device="cpu",
+    )  # fmt: skip
+    tile = np.zeros((64, 64, 3), np.uint8)
+    (everything,) = detector.predict([tile])
+    detector.least = float(np.median(everything[:, 4]))
+    (some,) = detector.predict([tile])
+    assert 5 < len(some) < len(everything) < 150
+    assert np.array_equal(some, everything[everything[:, 4] > detector.least])
