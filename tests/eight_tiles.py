@@ -53,10 +53,6 @@ LESSONS = {
             "rot90": False,
         },
     ),
-    "vgg16-conv4": lesson(
-        "vgg16-conv4", 12, 192,
-        settings={"rois": 64, "proposals": 50, "lr0": 0.003, "drops": "0.6", "rot90": False},
-    ),
     "mitos-rcnn": lesson(
         "mitos-rcnn", 14, 144,
         settings={
