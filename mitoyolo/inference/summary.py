@@ -50,7 +50,6 @@ def summarise(
         Area of the hotspot asked for.
     """
     places_um = mitoses[:, :2] * mpp
-    whole = size[0] * mpp[0] * size[1] * mpp[1] / 1e6
     hotspots = {
         "circle": hottest_circle(places_um, hotspot_mm2),
         "square": hottest_square(places_um, hotspot_mm2),
@@ -72,11 +71,7 @@ def summarise(
         },
         "scores": scores(places_um, area_mm2, hotspot_mm2),
         "unreadable": [asdict(tile) for tile in unreadable],
-        "warnings": list(
-            _warnings(
-                len(mitoses), region, tissue_mm2, threshold_from, unreadable, hotspot_mm2, whole
-            )
-        ),
+        "warnings": list(_warnings(region, tissue_mm2, threshold_from, unreadable)),
     }
 
 
@@ -93,20 +88,15 @@ def _in_pixels(found: Hotspot, mpp: Mpp) -> dict[str, Any]:
 
 
 def _warnings(
-    count: int,
     region: str | None,
     tissue_mm2: float,
     threshold_from: str,
     unreadable: Sequence[Unreadable],
-    hotspot_mm2: float,
-    whole: float,
 ) -> Iterator[str]:
     if unreadable:
         yield f"{len(unreadable)} tiles could not be read and were not searched"
     if not tissue_mm2:
         yield "no tissue was found, so nothing was searched"
-    if count and hotspot_mm2 > whole:
-        yield f"the hotspot of {hotspot_mm2:g} mm² is larger than the image, {whole:.3g} mm²"
     if region is None and tissue_mm2 > SLIDE_MM2:
         yield (
             "all tissue was searched, necrosis and lymphocytes included: the hotspot is where most "
