@@ -30,13 +30,13 @@ import numpy as np
 from converters.images import IMAGE_SUFFIXES, find_files
 from mitoyolo.demo.write import write_demo
 from mitoyolo.images import RGB, read_rgb, write_rgb
+from mitoyolo.pool import Pool, cores
 from mitoyolo.progress import set_quiet
 from mitoyolo.stain.colours import PAYS_FROM, quick
 from mitoyolo.stain.device import DeviceNormaliser
 from mitoyolo.stain.folder import normalize_folder
 from mitoyolo.stain.methods import find_method
 from mitoyolo.stain.normaliser import Fitted, Normaliser
-from mitoyolo.stain.pool import Pool, cores
 from mitoyolo.stain.target import read_target
 
 GPU_BATCH = 64

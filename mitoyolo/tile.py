@@ -7,14 +7,11 @@ them back.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from converters.errors import InputError, MissingMppError
 from converters.files import write_bytes, write_json
@@ -24,6 +21,7 @@ from converters.slide_tiles import INDEX, TILES
 from mitoyolo.dataset import Tile, write_manifest
 from mitoyolo.images import encode_rgb
 from mitoyolo.jobs import fingerprint, open_job
+from mitoyolo.pool import cores, work_ahead
 from mitoyolo.progress import Bar, bar, note
 from mitoyolo.slides.reader import open_slide
 from mitoyolo.slides.scaled import Sized
@@ -37,9 +35,6 @@ NAMED = 5
 """Slides left out that the last line names; a note names each as it fails."""
 
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +268,8 @@ def _cut(
     there = {path.stem: path for path in task.folder.glob("batch-*/x*y*.png")}
     kept: list[tuple[str, Window]] = []
     unreadable: list[dict[str, str]] = []
-    with open_slide(task.slide) as slide:
+    threads = options.workers or cores()
+    with open_slide(task.slide) as slide, ThreadPoolExecutor(threads) as pool:
         view = Sized(slide, task.at_size)
 
         def work(cell: tuple[str, Window]) -> Path | bytes | InputError | None:
@@ -282,7 +278,8 @@ def _cut(
                 return path
             return _pixels(view, window, options.min_tissue)
 
-        for cell, result in _in_order(work, cells, options.workers or os.cpu_count() or 1):
+        results = work_ahead(pool, work, cells, AHEAD * threads + 1)
+        for cell, result in zip(cells, results, strict=True):
             progress.step()
             if isinstance(result, InputError):
                 place = ", ".join(filter(None, (result.where, result.what)))
@@ -324,25 +321,6 @@ def _is_whole(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - len(_PNG_END)))
         return file.read() == _PNG_END
-
-
-def _in_order(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
-) -> Iterator[tuple[_Item, _Result]]:
-    """Each item with the result of ``work``, in their order, :data:`AHEAD` of the reader."""
-    waiting: deque[tuple[_Item, Future[_Result]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) > AHEAD * threads:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _say(

@@ -6,14 +6,13 @@ number of batches under way is bounded, so that memory is the same for a slide o
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 from converters.errors import InputError
 from mitoyolo.detectors.base import Detector
@@ -22,12 +21,15 @@ from mitoyolo.inference.apply import BATCH
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.parts import Part, Parts
 from mitoyolo.inference.stitch import NOTHING
+from mitoyolo.pool import cores, work_ahead
 from mitoyolo.slides.scaled import Scaled
 from mitoyolo.stain.device import apply_batch
 from mitoyolo.stain.normaliser import Fitted
 from mitoyolo.tiles import Window
 
-READERS = max(1, min(8, len(os.sched_getaffinity(0))))
+Item = TypeVar("Item")
+
+READERS = min(8, cores())
 """Threads that read."""
 
 AHEAD = READERS + 2
@@ -54,6 +56,26 @@ class Clock:
             spent = time.perf_counter() - begun
             with self._lock:
                 self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def each(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; what is timed is the wait for each."""
+        source = iter(items)
+        while True:
+            with self.stage(name):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
+
+
+class _Loaded(NamedTuple):
+    """Some tiles of a part: how many, those that could be read, and of the others why not."""
+
+    part: int
+    size: int
+    tiles: list[RGB]
+    unreadable: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,44 +121,34 @@ class Search:
         with self.clock.stage("normalising"):
             self._normalised([])  # a table of colours is made once, before threads ask for it
         with ThreadPoolExecutor(READERS, "reader") as pool:
-            for number, windows, loading in self._loaded(pool, parts, claimed):
-                with self.clock.stage("waiting"):
-                    tiles, unreadable = loading.result()
+            loaded = work_ahead(pool, self._load, self._batches(parts, claimed), AHEAD + 1)
+            for batch in self.clock.each("waiting", loaded):
                 with self.clock.stage("model"):
-                    rows = iter(self.detector.predict(tiles, self.imgsz) if tiles else ())
-                part = begun.setdefault(number, Part([]))
-                for i in range(len(windows)):
-                    if i in unreadable:
-                        part.unreadable[len(part.found)] = unreadable[i]
-                    part.found.append(NOTHING if i in unreadable else self._kept(next(rows)))
-                if len(part.found) == len(parts.windows(number)):
-                    parts.write(number, begun.pop(number))
-                step(len(windows))
+                    rows = iter(
+                        self.detector.predict(batch.tiles, self.imgsz) if batch.tiles else ()
+                    )
+                part = begun.setdefault(batch.part, Part([]))
+                for i in range(batch.size):
+                    if i in batch.unreadable:
+                        part.unreadable[len(part.found)] = batch.unreadable[i]
+                    part.found.append(NOTHING if i in batch.unreadable else self._kept(next(rows)))
+                if len(part.found) == len(parts.windows(batch.part)):
+                    parts.write(batch.part, begun.pop(batch.part))
+                step(batch.size)
 
-    def _loaded(
-        self, pool: ThreadPoolExecutor, parts: Parts, claimed: Iterable[int]
-    ) -> Iterator[tuple[int, Sequence[Window], Future[tuple[list[RGB], dict[int, str]]]]]:
-        """Batches in their order, with those behind them being loaded."""
-        under_way: deque[tuple[int, Sequence[Window], Future[tuple[list[RGB], dict[int, str]]]]] = (
-            deque()
-        )
+    def _batches(
+        self, parts: Parts, claimed: Iterable[int]
+    ) -> Iterator[tuple[int, Sequence[Window]]]:
+        """The tiles of each part, as many at a time as the model takes."""
         size = CPU_BATCH if self.detector.device == "cpu" else BATCH
-        try:
-            for number in claimed:
-                windows = parts.windows(number)
-                for start in range(0, len(windows), size):
-                    batch = windows[start : start + size]
-                    under_way.append((number, batch, pool.submit(self._load, batch)))
-                    if len(under_way) > AHEAD:
-                        yield under_way.popleft()
-            while under_way:
-                yield under_way.popleft()
-        finally:
-            for _, _, loading in under_way:
-                loading.cancel()
+        for number in claimed:
+            windows = parts.windows(number)
+            for start in range(0, len(windows), size):
+                yield number, windows[start : start + size]
 
-    def _load(self, windows: Sequence[Window]) -> tuple[list[RGB], dict[int, str]]:
-        """Tiles as the model knows them, without those that cannot be read, and why."""
+    def _load(self, batch: tuple[int, Sequence[Window]]) -> _Loaded:
+        """Tiles of a part as the model knows them."""
+        number, windows = batch
         tiles: list[RGB] = []
         unreadable = {}
         with self.clock.stage("reading"):
@@ -146,7 +158,7 @@ class Search:
                 except InputError as error:
                     unreadable[i] = error.what
         with self.clock.stage("normalising"):
-            return self._normalised(tiles), unreadable
+            return _Loaded(number, len(windows), self._normalised(tiles), unreadable)
 
     def _normalised(self, tiles: list[RGB]) -> list[RGB]:
         first = self.windows[0]

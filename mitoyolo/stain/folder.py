@@ -14,11 +14,11 @@ from converters.files import copy_file, read_json, read_text, write_csv, write_j
 from converters.images import IMAGE_SUFFIXES, find_files
 from mitoyolo.dataset import INDEX, NORMALISED_COPIES, open_dataset
 from mitoyolo.jobs import check_apart, fingerprint, open_job
+from mitoyolo.pool import Pool, cores
 from mitoyolo.progress import bar, note, track
 from mitoyolo.stain.copies import write_copies
 from mitoyolo.stain.methods import find_method
 from mitoyolo.stain.normaliser import Fitted, Normaliser
-from mitoyolo.stain.pool import Pool, cores
 from mitoyolo.stain.sheet import check_sheet, write_sheet
 from mitoyolo.stain.source import PASSED, SUMMARY, Source, read_source
 from mitoyolo.stain.target import default_target, read_target, write_target

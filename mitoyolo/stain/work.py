@@ -10,9 +10,9 @@ import tifffile
 
 from converters.files import copy_file, write_with
 from mitoyolo.images import RGB, read_rgb, write_rgb
+from mitoyolo.pool import work_ahead
 from mitoyolo.stain.colours import quick
 from mitoyolo.stain.normaliser import Fitted, Normaliser, spread
-from mitoyolo.stain.pool import work_ahead
 
 
 @dataclass(frozen=True, slots=True)

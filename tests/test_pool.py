@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from converters.errors import InputError
-from mitoyolo.stain.pool import Pool
+from mitoyolo.pool import Pool
 
 
 def work(task: int) -> int:

@@ -1,4 +1,4 @@
-"""Work on many small tasks in several processes: results in order, memory bounded."""
+"""Work on many small tasks in several threads or processes: results in order, memory bounded."""
 
 from __future__ import annotations
 
@@ -30,14 +30,21 @@ def cores() -> int:
 def work_ahead(
     pool: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], most: int
 ) -> Iterator[Result]:
-    """``function`` of each task, in the tasks' order, up to ``most`` of them drawn ahead."""
+    """``function`` of each task, in the tasks' order, up to ``most`` of them drawn ahead.
+
+    Closing the iterator cancels what has not begun.
+    """
     waiting: deque[Future[Result]] = deque()
-    for task in tasks:
-        waiting.append(pool.submit(function, task))
-        if len(waiting) >= most:
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) >= most:
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 class Pool:
