@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from converters.errors import InputError, MissingMppError, OptionError
-from converters.files import read_json, read_text, write_json
-from converters.images import PICTURE_SUFFIXES, find_files, image_size
+from converters.files import read_json, write_json
 from converters.mpp import Mpp, differ
 from mitoyolo.detectors.base import Detector, load_detector, weight_files
 from mitoyolo.detectors.engines import AUTO, choose_engine
@@ -21,6 +20,7 @@ from mitoyolo.inference.apply import Cut
 from mitoyolo.inference.hotspot import HOTSPOT_MM2
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.parts import LOOK, are_begun, remove_parts
+from mitoyolo.inference.pictures import Picture, find_pictures
 from mitoyolo.inference.shares import Share, share_of
 from mitoyolo.inference.slide import SlideSearch, slide_search
 from mitoyolo.inference.submissions import submission_paths, write_submission
@@ -34,17 +34,14 @@ from mitoyolo.inference.tables import (
     write_midog,
 )
 from mitoyolo.jobs import RUN_FILE, HeldError, Job, fingerprint, open_job, versions
+from mitoyolo.many import LeftOut
 from mitoyolo.progress import Bar, bar, note, set_quiet
 from mitoyolo.report.detect import write_pictures
 from mitoyolo.slides.reader import open_slide
-from mitoyolo.slides.scaled import grid_size
-from mitoyolo.tiles import DEFAULT_OVERLAP, grid
+from mitoyolo.tiles import DEFAULT_OVERLAP
 
 INDEX = "summary.json"
 DEFAULT_TILE = 512
-
-NAMED = 5
-"""Slides left out that the last line names; a note names each as it fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,37 +76,8 @@ class DetectOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A slide or image to search, by its header.
-
-    Attributes
-    ----------
-    path, folder : Path
-        What is read, and where the results go.
-    source : str
-        What the tables call it: its path below the folder that was given.
-    size : (int, int) or None
-        Width and height; None where the header cannot be read.
-    mpp : (float, float) or None
-        µm per pixel; None where the file does not say, or cannot be read.
-    """
-
-    path: Path
-    source: str
-    folder: Path
-    size: tuple[int, int] | None
-    mpp: Mpp | None
-
-    def tiles(self, cut: Cut, at: Mpp | None) -> int:
-        """How many tiles it can be cut into; 0 for one that fails."""
-        if self.mpp is None or self.size is None:
-            return 0
-        return len(grid(*grid_size(self.size, self.mpp, at), cut.tile, cut.overlap))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """How every slide of a call is searched."""
+    """How every slide of a call is searched; ``tiles`` is how many they are cut into at most."""
 
     weights: Path
     loaded: Path
@@ -119,6 +87,7 @@ class Work:
     threshold_from: str
     options: DetectOptions
     share: Share
+    tiles: int
 
     @property
     def at(self) -> Mpp | None:
@@ -167,26 +136,20 @@ def detect(
         raise OptionError(f"--hotspot-mm2 {options.hotspot_mm2:g}: expected an area above 0")
     if share.number and not options.shard:  # torchrun's: one of them speaks
         set_quiet(True)
-    pictures = _pictures(src, out, options.mpp)
+    pictures = find_pictures(src, out, options.mpp)
     if options.submission:
         submission_paths(options.submission, out, [picture.source for picture in pictures])
     work = _work(weights, options, share, pictures)
-    failed: list[str] = []
-    total = sum(picture.tiles(work.cut, work.at) for picture in pictures)
-    with bar("detecting", unit="tiles", total=total) as progress:
+    left_out = LeftOut("images", len(pictures))
+    with bar("detecting", unit="tiles", total=work.tiles) as progress:
         unfinished = share.order(pictures)
         for _ in range(1 if share.is_alone else 2):  # again: what its first process left
             unfinished = [
                 picture
                 for picture in unfinished
-                if not _try(picture, work, overwrite, progress, failed, len(pictures) == 1)
+                if not _try(picture, work, overwrite, progress, left_out)
             ]
-    if failed:
-        more = "; ..." if len(failed) > NAMED else ""
-        raise InputError(
-            f"{len(failed)} of {len(pictures)} images left out ({'; '.join(failed[:NAMED])}{more})",
-            fix="the others are done; mend these and repeat the call",
-        )
+    left_out.check()
     finished = [picture for picture in pictures if (picture.folder / INDEX).exists()]
     if options.submission and len(finished) == len(pictures):  # whoever is last
         found = {picture.source: _results(picture, work) for picture in pictures}
@@ -230,6 +193,7 @@ def _work(weights: Path, options: DetectOptions, share: Share, pictures: list[Pi
         threshold_from=threshold_from,
         options=options,
         share=share,
+        tiles=tiles,
     )
 
 
@@ -240,104 +204,6 @@ def _load_export(folder: Path, device: str) -> Detector:
         raise InputError(
             error.what, file=error.file, fix=f"remove {folder}; it is made again"
         ) from error
-
-
-def _pictures(src: Path, out: Path, mpp: Mpp | None) -> list[Picture]:
-    paths = _paths(src, out)
-    headers = {path: _header(path) for path in paths.values()}
-    scales = _scales(headers, mpp)
-    return [
-        Picture(
-            path=path,
-            source=path.relative_to(src).as_posix() if src.is_dir() else path.name,
-            folder=out / name,
-            size=headers[path][0],
-            mpp=scales[path],
-        )
-        for name, path in paths.items()
-    ]
-
-
-def _paths(src: Path, out: Path) -> dict[str, Path]:
-    """Name of the result folder -> slide or image."""
-    if src.is_dir():
-        written = out.resolve()
-        if src.resolve() in (written, *written.parents):
-            raise InputError(
-                f"the results would lie among the images of {src}",
-                file=out,
-                fix="give another --out, else the next call takes overlays for images",
-            )
-        found = list(find_files(src, PICTURE_SUFFIXES))
-        if not found:
-            raise InputError(
-                f"no slide or image ({', '.join(PICTURE_SUFFIXES)}) below this folder", file=src
-            )
-        named = [("_".join(path.relative_to(src).with_suffix("").parts), path) for path in found]
-    elif not src.exists():
-        raise InputError("no such slide, image or folder", file=src)
-    else:
-        listed = _listed(src) if src.suffix.lower() == ".txt" else [src]
-        named = [(path.stem, path) for path in listed]
-    paths: dict[str, Path] = {}
-    for name, path in named:
-        other = paths.setdefault(name, path)
-        if other != path:
-            raise InputError(
-                f"its results would go into the folder of {other}",
-                file=path,
-                fix="rename one of them",
-            )
-    return paths
-
-
-def _listed(file: Path) -> list[Path]:
-    """The slides that a text file names, one a line; relative to the file's own folder."""
-    lines = [line.strip() for line in read_text(file).splitlines()]
-    paths = [file.parent / line for line in lines if line and not line.startswith("#")]
-    if not paths:
-        raise InputError("an empty list, expected a slide a line", file=file)
-    return paths
-
-
-Header = tuple[tuple[int, int] | None, Mpp | None]
-
-
-def _header(path: Path) -> Header:
-    """Size and µm/px; a damaged one, of which neither is known, is told when it is read."""
-    try:
-        if path.suffix.lower() in PLAIN:
-            return image_size(path), None
-        with open_slide(path) as slide:
-            return slide.size, slide.mpp
-    except InputError:
-        return None, None
-
-
-PLAIN = (".png", ".jpg", ".jpeg", ".bmp")
-"""Images whose pixels need not be decoded to know their size, and which know no µm/px."""
-
-
-def _scales(headers: Mapping[Path, Header], option: Mpp | None) -> dict[Path, Mpp | None]:
-    """Each image's µm/px: the option's, else its own; None where nothing is known of it."""
-    known = {path: mpp for path, (_, mpp) in headers.items()}
-    if option is None:
-        lacking = [path for path, (size, mpp) in headers.items() if size and mpp is None]
-        if lacking and not any(known.values()):
-            raise MissingMppError(
-                f"no µm/px in {len(lacking)} of {len(headers)} images, this one first",
-                file=lacking[0],
-                fix="state it by --mpp F, for example --mpp 0.25",
-            )
-        return known
-    other = [(path, mpp) for path, mpp in known.items() if mpp and differ(option, mpp)]
-    if other:
-        path, mpp = other[0]
-        note(
-            f"--mpp {option[0]:g} is used; {len(other)} of {len(headers)} images say otherwise "
-            f"({path.name}: {mpp[0]:g})"
-        )
-    return dict.fromkeys(headers, option)
 
 
 def _threshold(detector: Detector, weights: Path, given: float | None) -> tuple[float, str]:
@@ -365,20 +231,11 @@ def _cut(detector: Detector, options: DetectOptions) -> Cut:
 # --- one slide --------------------------------------------------------------------------------
 
 
-def _try(
-    picture: Picture, work: Work, overwrite: bool, progress: Bar, failed: list[str], alone: bool
-) -> bool:
+def _try(picture: Picture, work: Work, overwrite: bool, progress: Bar, left_out: LeftOut) -> bool:
     """Search a slide, or help whoever does; whether it is finished, or cannot be."""
-    try:
+    with left_out.collect():
         return _detect(picture, work, overwrite, progress)
-    except HeldError:
-        raise
-    except InputError as error:
-        if alone:
-            raise
-        failed.append(str(error))
-        note(f"left out: {error}")
-        return True
+    return True
 
 
 def _detect(picture: Picture, work: Work, overwrite: bool, progress: Bar) -> bool:

@@ -7,20 +7,20 @@ them back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from converters.errors import InputError, MissingMppError
 from converters.files import write_bytes, write_json
-from converters.mpp import Mpp, differ
+from converters.mpp import Mpp
 from converters.reading import checked_size
 from converters.slide_tiles import INDEX, TILES
 from mitoyolo.dataset import Tile, write_manifest
 from mitoyolo.images import encode_rgb
 from mitoyolo.jobs import fingerprint, open_job
+from mitoyolo.many import LeftOut, tell_stated
 from mitoyolo.pool import cores, work_ahead
 from mitoyolo.progress import Bar, bar, note
 from mitoyolo.slides.reader import open_slide
@@ -30,9 +30,6 @@ from mitoyolo.tiles import Window, grid, starts
 
 AHEAD = 2
 """Tiles a thread that may wait to be written: what bounds the memory."""
-
-NAMED = 5
-"""Slides left out that the last line names; a note names each as it fails."""
 
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
@@ -127,30 +124,17 @@ def tile(
         Two slides have one name; after all slides are done, those that could not be cut.
     """
     tasks: list[Task] = []
-    failed: list[InputError] = []
-
-    def attempt(step: Callable[[], object]) -> None:
-        try:
-            step()
-        except InputError as error:
-            if len(slides) == 1:
-                raise
-            failed.append(error)
-            note(f"left out: {error}")
-
+    left_out = LeftOut("slides", len(slides))
     for slide, folder in _folders(slides, out).items():
-        attempt(lambda: tasks.append(_task(slide, folder, options)))  # noqa: B023 - called at once
-    _say_stated(tasks, options.mpp)
+        with left_out.collect():
+            tasks.append(_task(slide, folder, options))
+    tell_stated("slides", options.mpp, [(task.slide.name, task.own_mpp) for task in tasks])
     total = sum(len(task.cells(options.size)) for task in tasks)
     with bar("tiling", unit="tiles", total=total) as progress:
         for task in tasks:
-            attempt(partial(_tile, task, options, overwrite, progress))
-    if failed:
-        named = "; ".join([*map(str, failed[:NAMED]), *["..."][: len(failed) > NAMED]])
-        raise InputError(
-            f"{len(failed)} of {len(slides)} slides left out ({named})",
-            fix="the others are done; mend these and repeat the call",
-        )
+            with left_out.collect():
+                _tile(task, options, overwrite, progress)
+    left_out.check()
     return [task.folder for task in tasks]
 
 
@@ -189,17 +173,6 @@ def _task(path: Path, folder: Path, options: TileOptions) -> Task:
         at_size=checked_size(at_size, path, f"at {at:g} µm/px"),
         at_mpp=mpp if at_size == (width, height) else (at, at),
     )
-
-
-def _say_stated(tasks: Sequence[Task], stated: Mpp | None) -> None:
-    """Say once that ``--mpp`` wins over what files say."""
-    others = [(t.slide.name, t.own_mpp) for t in tasks if t.own_mpp and differ(t.mpp, t.own_mpp)]
-    if stated and others:
-        name, mpp = others[0]
-        note(
-            f"--mpp {stated[0]:g} is used; {len(others)} of {len(tasks)} slides say otherwise "
-            f"({name}: {mpp[0]:g})"
-        )
 
 
 # --- one slide --------------------------------------------------------------------------------
