@@ -191,8 +191,13 @@ def image_mpp(path: Path) -> tuple[float, float] | None:
         mpp = reader(path) if reader else None
     except Exception:  # damaged tags; whether the image itself is readable shows elsewhere
         return None
+    return plausible(mpp)
+
+
+def plausible(mpp: tuple[float, float] | None) -> tuple[float, float] | None:
+    """A µm/px that a microscope can have, else None."""
     low, high = PLAUSIBLE_MPP
-    return mpp if mpp and low <= mpp[0] <= high and low <= mpp[1] <= high else None
+    return mpp if mpp and all(low <= value <= high for value in mpp) else None
 
 
 def open_slide(path: Path) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 
 from converters.errors import InputError
 from converters.geometry import Point, points_box
-from converters.images import PLAUSIBLE_MPP
+from converters.images import plausible
 from converters.labels import canonical_label
 from converters.model import LABELS, AnnotationSet
 from converters.reading import Reading, ReadOptions
@@ -59,8 +59,7 @@ def _facts(root: Element, file: str) -> dict[str, Any]:
         mpp = float(root.get("MicronsPerPixel", "0").replace(",", ".", 1))
     except ValueError:
         return {}
-    low, high = PLAUSIBLE_MPP
-    return {"mpp": (mpp, mpp)} if low <= mpp <= high else {}
+    return {"mpp": (mpp, mpp)} if plausible((mpp, mpp)) else {}
 
 
 @dataclass(slots=True)

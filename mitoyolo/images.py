@@ -75,9 +75,23 @@ def _read_slide(path: Path) -> RGB:
                 file=path,
                 fix="export or download it again",
             ) from None
-    pixels = np.asarray(region)
-    clear = pixels[..., 3:].astype(np.float32) / 255  # what was not scanned is transparent: glass
-    return np.asarray(pixels[..., :3] * clear + 255 * (1 - clear) + 0.5, np.uint8)
+    return over_white(np.asarray(region))
+
+
+def over_white(rgba: RGB, *, premultiplied: bool = False) -> RGB:
+    """Colours of (height, width, 4) laid over white glass: what is transparent was not scanned.
+
+    Parameters
+    ----------
+    premultiplied : bool
+        The colours are multiplied by alpha already.
+    """
+    alpha = rgba[..., 3:]
+    if (alpha == 255).all():
+        return np.ascontiguousarray(rgba[..., :3])
+    clear = alpha.astype(np.float32) / 255
+    colours = rgba[..., :3] * (np.float32(1) if premultiplied else clear)
+    return np.asarray(np.minimum(colours + 255 * (1 - clear) + 0.5, 255), np.uint8)
 
 
 class _Damaged(Exception):

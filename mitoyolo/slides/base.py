@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, Self
 
-import numpy as np
-
 from converters.errors import InputError
-from converters.images import PLAUSIBLE_MPP
 from converters.mpp import Mpp
 from mitoyolo.images import RGB
 from mitoyolo.tiles import Window
@@ -66,12 +63,6 @@ class Closing:
         self.close()
 
 
-def plausible(mpp: Mpp | None) -> Mpp | None:
-    """A µm/px that a microscope can have, else None."""
-    low, high = PLAUSIBLE_MPP
-    return mpp if mpp and all(low <= value <= high for value in mpp) else None
-
-
 def is_reduction(level: tuple[int, int], whole: tuple[int, int]) -> bool:
     """Whether a (width, height) can be ``whole`` made smaller: of its shape, but for rounding.
 
@@ -104,19 +95,3 @@ def unreadable(path: Path, level: int, window: Window) -> InputError:
         where=f"{place} of level {level}" if level else place,
         fix="export or download it again",
     )
-
-
-def over_white(rgba: RGB, *, premultiplied: bool = False) -> RGB:
-    """Colours of (height, width, 4) laid over white glass: what is transparent was not scanned.
-
-    Parameters
-    ----------
-    premultiplied : bool
-        The colours are multiplied by alpha already.
-    """
-    alpha = rgba[..., 3:]
-    if (alpha == 255).all():
-        return np.ascontiguousarray(rgba[..., :3])
-    clear = alpha.astype(np.float32) / 255
-    colours = rgba[..., :3] * (np.float32(1) if premultiplied else clear)
-    return np.asarray(np.minimum(colours + 255 * (1 - clear) + 0.5, 255), np.uint8)

@@ -18,17 +18,10 @@ from defusedxml import ElementTree
 from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
 
 from converters.errors import InputError
-from converters.images import image_mpp
+from converters.images import image_mpp, plausible
 from converters.mpp import Mpp
-from mitoyolo.images import RGB
-from mitoyolo.slides.base import (
-    Closing,
-    check_inside,
-    is_reduction,
-    over_white,
-    plausible,
-    unreadable,
-)
+from mitoyolo.images import RGB, over_white
+from mitoyolo.slides.base import Closing, check_inside, is_reduction, unreadable
 from mitoyolo.tiles import Window
 
 CACHE = 256 * 2**20

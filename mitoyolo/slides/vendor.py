@@ -10,8 +10,8 @@ import tifffile
 
 from converters import images
 from converters.errors import InputError
-from mitoyolo.images import RGB
-from mitoyolo.slides.base import Closing, check_inside, over_white, plausible, unreadable
+from mitoyolo.images import RGB, over_white
+from mitoyolo.slides.base import Closing, check_inside, unreadable
 from mitoyolo.tiles import Window
 
 LARGEST_TILE = 2**26
@@ -53,7 +53,7 @@ class VendorSlide(Closing):
         except (KeyError, ValueError):
             self.mpp = None
         else:
-            self.mpp = plausible(mpp)
+            self.mpp = images.plausible(mpp)
 
     def _open(self) -> Any:
         try:
