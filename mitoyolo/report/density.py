@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from converters.mpp import Mpp
-from mitoyolo.images import RGB
+from mitoyolo.images import RGB, resize
 from mitoyolo.inference.hotspot import HOTSPOT_MM2, Points, reach_um
 
 _STEPS = 10
@@ -95,7 +95,7 @@ def draw_density(
     axes = figure.add_subplot()
     axes.set(xlabel="mm", ylabel="mm")
     extent = (0, size_um[0] / 1000, size_um[1] / 1000, 0)
-    axes.imshow(thumbnail, extent=extent)
+    axes.imshow(_shown(thumbnail), extent=extent)
     axes.imshow(
         density, extent=extent, cmap=_COLOURS, vmin=0, vmax=most, interpolation="bilinear",
         alpha=0.75 * density / most,
@@ -104,3 +104,12 @@ def draw_density(
     bar.set_label(f"mitoses per mm²,\nin a moving circle of {area_mm2:g} mm²")
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _shown(thumbnail: RGB) -> RGB:
+    """No more pixels than are drawn, of which matplotlib would resample each in float64."""
+    height, width = thumbnail.shape[:2]
+    most = round(_WIDTH * _DPI)
+    if width <= most:
+        return thumbnail
+    return resize(thumbnail, most, max(1, round(height * most / width)))

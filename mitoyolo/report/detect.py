@@ -14,7 +14,7 @@ from mitoyolo.inference.hotspot import Hotspot
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.slide import SlideSearch
 from mitoyolo.report.density import draw_density
-from mitoyolo.report.overlay import MAX_SIDE, around, draw_dots, draw_hotspot, fitted
+from mitoyolo.report.overlay import MAX_SIDE, around, crop_read, draw_dots, draw_hotspot, fitted
 from mitoyolo.report.page import headline, paragraph, picture, row, table, write_page
 from mitoyolo.slides.base import Slide
 from mitoyolo.slides.overview import overview
@@ -135,13 +135,11 @@ def _gallery(slide: Slide, mpp: Mpp, mitoses: Detections) -> str:
 
 def _crop(slide: Slide, x: float, y: float, mpp: Mpp) -> RGB:
     """The neighbourhood of a place; white beyond the slide and where it cannot be read."""
-    left, top, width, height = around(x, y, mpp, CROP_UM)
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + width, slide.size[0]), min(top + height, slide.size[1])
-    square = np.full((height, width, 3), 255, np.uint8)
-    try:
-        pixels = slide.read(0, Window(x0, y0, x1 - x0, y1 - y0))
-    except InputError:
-        return square
-    square[y0 - top : y1 - top, x0 - left : x1 - left] = pixels
-    return square
+
+    def read(window: Window) -> RGB:
+        try:
+            return slide.read(0, window)
+        except InputError:
+            return np.full((window.height, window.width, 3), 255, np.uint8)
+
+    return crop_read(read, slide.size, around(x, y, mpp, CROP_UM))

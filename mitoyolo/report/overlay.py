@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from converters.mpp import Mpp
 from mitoyolo.dataset import Dataset
 from mitoyolo.images import RGB, read_rgb, resize
 from mitoyolo.inference.hotspot import Hotspot, reach_um
+from mitoyolo.tiles import Window
 
 RED, GREEN, BLUE = (220, 0, 0), (0, 170, 60), (0, 90, 200)
 
@@ -90,11 +91,39 @@ def around(x: float, y: float, mpp: Mpp, side_um: float) -> tuple[int, int, int,
 
 def crop(image: RGB, x: float, y: float, mpp: Mpp, side_um: float, beyond: int = 255) -> RGB:
     """The pixels of :func:`around`; white, or the grey ``beyond``, past the image's edges."""
-    left, top, width, height = around(x, y, mpp, side_um)
+
+    def read(inside: Window) -> RGB:
+        return image[inside.y : inside.y + inside.height, inside.x : inside.x + inside.width]
+
+    size = (image.shape[1], image.shape[0])
+    return crop_read(read, size, around(x, y, mpp, side_um), beyond)
+
+
+def crop_read(
+    read: Callable[[Window], RGB],
+    size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    beyond: int = 255,
+) -> RGB:
+    """The pixels of a window that may reach past the edges of what ``read`` reads.
+
+    Parameters
+    ----------
+    read : callable
+        Asked for the part that lies inside, if there is one.
+    size : (int, int)
+        Width and height in which ``read`` can read.
+    window : (left, top, width, height)
+    beyond : int
+        The grey past the edges.
+    """
+    left, top, width, height = window
     square = np.full((height, width, 3), beyond, dtype=np.uint8)
-    inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
-    down, across = max(-top, 0), max(-left, 0)
-    square[down : down + inside.shape[0], across : across + inside.shape[1]] = inside
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + width, size[0]), min(top + height, size[1])
+    if x0 < x1 and y0 < y1:
+        pixels = read(Window(x0, y0, x1 - x0, y1 - y0))
+        square[y0 - top : y1 - top, x0 - left : x1 - left] = pixels
     return square
 
 
