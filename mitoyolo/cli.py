@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import math
+import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -866,18 +867,82 @@ def demo(
     cases: Annotated[int, typer.Option(min=1, help="Slides, each in its own stain.")] = 8,
     tiles: Annotated[int, typer.Option(min=1, help="Tiles a slide.")] = 20,
     size: Annotated[int, typer.Option(min=128, help="px of a tile's side.")] = 500,
+    hard: Annotated[bool, typer.Option("--hard", help="The benchmark's set instead.")] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Render the built-in example.
 
-    H&E-like tissue with annotations in two formats: CADD4MBC and MITOS-ATYPIA-14.
+    H&E-like tissue with annotations in two formats: CADD4MBC and MITOS-ATYPIA-14. With --hard,
+    frames in the latter alone, with more look-alikes than mitoses, and split.csv.
     """
     _begin(quiet)
     from mitoyolo.demo import demo as run
 
-    run(out, seed=seed, cases=cases, tiles=tiles, size=size, overwrite=overwrite)
+    sizes = {"cases": cases, "tiles": tiles, "size": size}
+    run(out, seed=seed, **sizes, hard=hard, overwrite=overwrite)
+
+
+@app.command(epilog="Example: mitoyolo benchmark --data dataset --models yolov5n,faster-rcnn")
+def benchmark(
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="A dataset folder; repeat. Else rendered data."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Else the papers' models and the peers.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="S,...", help="Else 0,1,2; with --quick 0.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of every model; else as many as the data need.")
+    ] = None,
+    imgsz: Annotated[
+        int | None, typer.Option(min=32, help="px a tile is resized to; else each model's own way.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|none", help="Start; else pretrained, on rendered data from scratch."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="How detections are counted; else as the data say.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/benchmark"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Little data and few epochs: minutes on a CPU.")
+    ] = False,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train and score models side by side: tables, pictures and a page.
+
+    What is finished is not run again; more models, seeds or data sets run what is new.
+    """
+    _begin(quiet)
+    from mitoyolo.benchmark.entries import USUAL
+    from mitoyolo.benchmark.run import BenchmarkOptions
+    from mitoyolo.benchmark.run import benchmark as run
+
+    if quick and data:
+        raise typer.BadParameter("is of rendered data, and excludes --data", param_hint="--quick")
+    options = BenchmarkOptions(
+        data=tuple(data or ()),
+        models=tuple(models.split(",")) if models else USUAL,
+        seeds=tuple(_seeds(seeds or ("0" if quick else "0,1,2"))),
+        epochs=epochs,
+        imgsz=imgsz,
+        weights=weights,
+        protocol=protocol,
+        device=device,
+        quick=quick,
+    )
+    if page := run(out, options, shlex.join(["mitoyolo", *sys.argv[1:]])):
+        print(page)
 
 
 @app.command(epilog="Example: mitoyolo report runs/yolov5n --out runs/report.html")

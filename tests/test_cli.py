@@ -260,9 +260,9 @@ REACHES = {
     ),
     "demo": (
         "mitoyolo.demo.demo",
-        "DIR --seed 4 --cases 5 --tiles 6 --size 256",
+        "DIR --seed 4 --cases 5 --tiles 6 --size 256 --hard",
         (Path("DIR"),),
-        {"seed": 4, "cases": 5, "tiles": 6, "size": 256},
+        {"seed": 4, "cases": 5, "tiles": 6, "size": 256, "hard": True},
     ),
     "grade": (
         "mitoyolo.grade.score",

@@ -43,6 +43,11 @@ class Figure:
     rotation: float
     confidence: float
 
+    @property
+    def mitotic(self) -> bool:
+        """Whether it is a mitosis and not a look-alike."""
+        return self.confidence > 0.5
+
 
 def bar(view: View, at: float, length: float, thick: float, bend: float) -> Field:
     """Depth (µm) under the outline of a bent bar along v, ``at`` µm along u."""

@@ -55,7 +55,13 @@ def draw_stain(rng: np.random.Generator) -> Stain:
     return Stain(vectors * strength, white, rng.uniform(0.85, 1.3), rng.uniform(1.2, 2.4))
 
 
-def develop(haematoxylin: Field, eosin: Field, stain: Stain, rng: np.random.Generator) -> Image:
+def develop(
+    haematoxylin: Field,
+    eosin: Field,
+    stain: Stain,
+    rng: np.random.Generator,
+    foreign: Field | None = None,
+) -> Image:
     """Light through the section, blurred and read by the sensor.
 
     Parameters
@@ -64,6 +70,8 @@ def develop(haematoxylin: Field, eosin: Field, stain: Stain, rng: np.random.Gene
         Amount of dye at each pixel, 0 and up.
     stain : Stain
         The case's dyes and scanner.
+    foreign : (height, width, 3) array, optional
+        Optical density of what else lies in the light, such as ink.
 
     Returns
     -------
@@ -73,6 +81,8 @@ def develop(haematoxylin: Field, eosin: Field, stain: Stain, rng: np.random.Gene
     shape = haematoxylin.shape
     vectors = stain.vectors.astype(np.float32)
     density = haematoxylin[..., None] * vectors[0] + eosin[..., None] * vectors[1]
+    if foreign is not None:
+        density += foreign
     lamp = 1 + 0.012 * value_noise(rng, shape, max(shape) / 2)
     light = np.exp(-np.float32(np.log(10)) * density) * lamp[..., None]
     light = light * stain.white.astype(np.float32)

@@ -15,6 +15,7 @@ from mitoyolo.demo.section import Section, blank, radial, view
 from mitoyolo.demo.stain import Image, Stain, develop, draw_stain
 
 EDGE = 6.0  # µm between a figure's annotation and the tile's edge
+ROOM = 9.0  # µm around a figure without a tumour nucleus
 Points = NDArray[np.float64]
 
 
@@ -92,8 +93,28 @@ def render_tile(
     kinds = [*rng.choice(list(MITOSES), mitoses, p=[0.3, 0.35, 0.2, 0.15])]
     kinds += [*rng.choice(list(IMPOSTERS), imposters, p=[0.4, 0.25, 0.35])]
     spots = figure_spots(rng, len(kinds), size, mpp)
+    lay_tissue(rng, section, style, spots)
+    figures = [
+        draw_figure(rng, section, kind, x, y) for kind, (x, y) in zip(kinds, spots, strict=False)
+    ]
+    return develop(section.haematoxylin, section.eosin, style.stain, rng), figures
+
+
+def lay_tissue(
+    rng: np.random.Generator, section: Section, style: Style, spots: Points, room: float = ROOM
+) -> None:
+    """Fibres, cytoplasm, holes and resting nuclei, with a place left free at every spot.
+
+    Parameters
+    ----------
+    spots : (n, 2) array
+        Where figures will be drawn, pixels; each comes to lie in a nest of tumour cells.
+    room : float
+        µm around a spot without a tumour nucleus.
+    """
+    size, mpp = section.size, section.mpp
     tumour = tumour_field(rng, style, spots, size, mpp)
-    cells = cell_centres(rng, style, spots, size, mpp)
+    cells = cell_centres(rng, style, spots, size, mpp, room)
 
     direction = lay_fibres(rng, section, style, tumour)
     lay_cytoplasm(rng, section, style, tumour, np.vstack([cells, spots]))
@@ -102,10 +123,6 @@ def render_tile(
     for x, y in cells:
         if tumour[pixel(x, y, size)] > 0.6 and rng.random() > 0.05:
             tumour_nucleus(rng, section, x, y, style.nucleus)
-    figures = [
-        draw_figure(rng, section, kind, x, y) for kind, (x, y) in zip(kinds, spots, strict=False)
-    ]
-    return develop(section.haematoxylin, section.eosin, style.stain, rng), figures
 
 
 def pixel(x: float, y: float, size: int) -> tuple[int, int]:
@@ -142,7 +159,7 @@ def tumour_field(
 
 
 def cell_centres(
-    rng: np.random.Generator, style: Style, spots: Points, size: int, mpp: float
+    rng: np.random.Generator, style: Style, spots: Points, size: int, mpp: float, room: float
 ) -> Points:
     """A shaken hexagonal grid of cells, (n, 2) pixels, with room left around the figures."""
     step = style.spacing / mpp
@@ -150,7 +167,7 @@ def cell_centres(
     points = np.column_stack([(columns + rows % 2 / 2).ravel(), 0.87 * rows.ravel()]) * step
     points += rng.normal(0, 0.19 * step, points.shape)
     for spot in spots:
-        points = points[np.hypot(*(points - spot).T) > 9 / mpp + 0.2 * step]
+        points = points[np.hypot(*(points - spot).T) > room / mpp + 0.2 * step]
     seen = ((points > -step) & (points < size + step)).all(axis=1)
     return np.asarray(points[seen])
 

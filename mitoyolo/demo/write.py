@@ -12,7 +12,7 @@ import numpy as np
 
 from converters.errors import InputError
 from converters.files import write_bytes, write_text
-from mitoyolo.demo.figures import MITOSES, Figure
+from mitoyolo.demo.figures import Figure
 from mitoyolo.demo.stain import Image
 from mitoyolo.demo.tissue import draw_style, render_tile
 
@@ -61,9 +61,7 @@ def write_demo(
     InputError
         Fewer than one case or tile, or tiles too small to hold a figure.
     """
-    for name, value, least in (("cases", cases, 1), ("tiles", tiles, 1), ("size", size, SMALLEST)):
-        if value < least:
-            raise InputError(f"demo data needs {name} of at least {least}, not {value}")
+    check_sizes(cases, tiles, size)
     report = progress or (lambda: None)
     counts: Counter[str] = Counter(cases=0, tiles=0, mitoses=0, imposters=0)
     for case in range(cases):
@@ -71,6 +69,13 @@ def write_demo(
     for case in range((cases + 1) // 2):
         write_atypia14_case(out / "atypia14", seed, case, 2 * size, counts, report)
     return dict(counts)
+
+
+def check_sizes(cases: int, tiles: int, size: int) -> None:
+    """Raise InputError for what cannot be rendered."""
+    for name, value, least in (("cases", cases, 1), ("tiles", tiles, 1), ("size", size, SMALLEST)):
+        if value < least:
+            raise InputError(f"demo data needs {name} of at least {least}, not {value}")
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
@@ -130,7 +135,7 @@ def annotation(rng: np.random.Generator, figures: list[Figure], x: int, y: int, 
             "id": rng.bytes(12).hex(),
         }
         for figure in figures
-        if figure.kind in MITOSES
+        if figure.mitotic
     ]
     document = {
         "_modelType": "tileannotation",
@@ -158,23 +163,28 @@ def write_atypia14_case(
         # The first frame always has some, so that no case is without.
         mitoses = int(rng.integers(2, 6) if frame == 0 else rng.integers(0, 5))
         image, figures = render_tile(rng, style, size, APERIO_MPP, mitoses, int(rng.integers(1, 6)))
-        stem = f"{name}_{frame // 16:02d}{'ABCD'[frame // 4 % 4]}{'abcd'[frame % 4]}"
-        write_bytes(out / name / "frames" / "x40" / f"{stem}.png", png(image))
-        for suffix, mitotic in (("mitosis", True), ("not_mitosis", False)):
-            rows = [
-                f"{round(figure.x)},{round(figure.y)},{figure.confidence}\n"
-                for figure in figures
-                if (figure.kind in MITOSES) == mitotic
-            ]
-            write_text(out / name / "mitosis" / f"{stem}_{suffix}.csv", "".join(rows))
+        write_frame(out, name, frame, image, figures)
         tally(counts, figures)
         report()
     counts["cases"] += 1
 
 
+def write_frame(out: Path, case: str, frame: int, image: Image, figures: list[Figure]) -> None:
+    """One frame of a case in the layout of MITOS-ATYPIA-14, with its two tables."""
+    stem = f"{case}_{frame // 16:02d}{'ABCD'[frame // 4 % 4]}{'abcd'[frame % 4]}"
+    write_bytes(out / case / "frames" / "x40" / f"{stem}.png", png(image))
+    for suffix, mitotic in (("mitosis", True), ("not_mitosis", False)):
+        rows = [
+            f"{round(figure.x)},{round(figure.y)},{figure.confidence}\n"
+            for figure in figures
+            if figure.mitotic == mitotic
+        ]
+        write_text(out / case / "mitosis" / f"{stem}_{suffix}.csv", "".join(rows))
+
+
 def tally(counts: Counter[str], figures: list[Figure]) -> None:
     """Add one picture and its figures to ``counts``."""
-    mitoses = sum(figure.kind in MITOSES for figure in figures)
+    mitoses = sum(figure.mitotic for figure in figures)
     counts.update(tiles=1, mitoses=mitoses, imposters=len(figures) - mitoses)
 
 
