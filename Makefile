@@ -9,7 +9,7 @@ FIRST := 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-long fuzz lint clean
+.PHONY: help install demo benchmark test test-long fuzz lint clean
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 help:  ## this list
@@ -36,6 +36,9 @@ demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/de
 	$(BIN)/mitoyolo detect $(DEMO)/dataset/images/test --weights $(DEMO)/yolov5n/weights/best.pt --out $(DEMO)/detections --mpp 0.25 --overwrite
 	$(BIN)/mitoyolo report $(DEMO)/yolov5n --out $(DEMO)/report.html
 	@echo "Open $(DEMO)/report.html"
+
+benchmark: $(READY)  ## every model trained and scored on rendered data; ends with runs/benchmark/report.html
+	$(BIN)/mitoyolo benchmark --out runs/benchmark
 
 # Two processes: with the runtimes of exported models and trainings of tests/detectors loaded, torch
 # has crashed in a large operation of tests/stain.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from converters.errors import InputError
+from converters.errors import InputError, MitoyoloError
 from converters.mpp import Mpp, differ
 from mitoyolo.jobs import HeldError
 from mitoyolo.progress import note
@@ -23,10 +23,12 @@ class LeftOut:
         What the files are, in the plural.
     total : int
         How many there are; the error of a lone one is raised at once.
+    error : class
+        What leaves a file out.
     """
 
-    def __init__(self, kind: str, total: int) -> None:
-        self._kind, self._total = kind, total
+    def __init__(self, kind: str, total: int, error: type[MitoyoloError] = InputError) -> None:
+        self._kind, self._total, self._error = kind, total, error
         self._errors: list[str] = []
 
     @contextmanager
@@ -36,7 +38,7 @@ class LeftOut:
             yield
         except HeldError:
             raise
-        except InputError as error:
+        except self._error as error:
             if self._total == 1:
                 raise
             self._errors.append(str(error))

@@ -239,6 +239,7 @@ def _train(
                 dataset_hash=plan.arguments["dataset_hash"],
                 batch=outcome.batch,
                 begun_at_epochs=outcome.sessions,
+                training_s=outcome.clock.total,
                 images_per_s=outcome.epochs
                 * len(plan.dataset.images_of("train"))
                 / outcome.clock.total,

@@ -117,20 +117,47 @@ def val(
         if job.finished:
             note(f"{folder} is finished already; it is read, not computed again")
             return dict(read_json(folder / INDEX))
-        chosen, chosen_on = _threshold(detector, dataset, rule, threshold)
-        of_source = by_source(dataset.of_split(split), detect_tiles(detector, dataset, split))
-        fields = fields_of(dataset, split, of_source, detector.classes)
-        metrics = evaluate(fields, rule, chosen, chosen_on, seed=seed)
-        metrics["split"] = split
-        if warning := _warning(split, threshold):
-            metrics["warning"] = warning
-            note(f"warning: {warning}")
-        for line in caveats(metrics):
-            note(line)
-        write_predictions(folder / PREDICTIONS, of_source, detector.classes)
-        pixels = partial(stitch, dataset, split)
-        write_val_report(folder, f"Validation, {split} split", fields, rule, metrics, pixels)
-        write_json(folder / INDEX, metrics)
+        return score(detector, dataset, split, rule, folder, threshold=threshold, seed=seed)
+
+
+def score(
+    detector: Detector,
+    dataset: Dataset,
+    split: str,
+    rule: Protocol,
+    folder: Path,
+    *,
+    threshold: float | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score a detector on a split and write into ``folder``, which exists, what :func:`val` writes.
+
+    Parameters
+    ----------
+    threshold : float, optional
+        None: the detector's own, else the one chosen on the validation split.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        The contents of ``metrics.json``.
+    """
+    chosen, chosen_on = _threshold(detector, dataset, rule, threshold)
+    of_source = by_source(dataset.of_split(split), detect_tiles(detector, dataset, split))
+    fields = fields_of(dataset, split, of_source, detector.classes)
+    metrics = evaluate(fields, rule, chosen, chosen_on, seed=seed)
+    metrics["split"] = split
+    if warning := _warning(split, threshold):
+        metrics["warning"] = warning
+        note(f"warning: {warning}")
+    for line in caveats(metrics):
+        note(line)
+    write_predictions(folder / PREDICTIONS, of_source, detector.classes)
+    pixels = partial(stitch, dataset, split)
+    write_val_report(folder, f"Validation, {split} split", fields, rule, metrics, pixels)
+    write_json(folder / INDEX, metrics)
     return metrics
 
 

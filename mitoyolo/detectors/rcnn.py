@@ -166,11 +166,18 @@ def start_network(
     torch.manual_seed(seed)
     network = build(architecture)
     if checkpoint:
-        _take_over(network, checkpoint, model)
+        take_over(network, checkpoint, model)
     return network, architecture
 
 
-def _take_over(network: GeneralizedRCNN, checkpoint: Checkpoint, model: str) -> None:
+def take_over(network: GeneralizedRCNN, checkpoint: Checkpoint, model: str) -> None:
+    """Put the tensors of a checkpoint where they fit; messages name the network ``model``.
+
+    Raises
+    ------
+    InputError
+        The file is of another backbone.
+    """
     own = network.state_dict()
     named = {_in_detector(name): value for name, value in checkpoint.tensors.items()}
     fits = {k: v for k, v in named.items() if k not in own or own[k].shape == v.shape}

@@ -393,7 +393,7 @@ def _overrides(training: Training) -> dict[str, Any]:
         "conf": CONFIDENCE,
         "iou": NMS_IOU,
         "max_det": MAX_DETECTIONS,
-        "amp": _precision(training.device),
+        "amp": precision(training.device),
     }
 
 
@@ -448,7 +448,7 @@ def _check_tiles(dataset: Dataset, split: str, read: set[str]) -> None:
             )
 
 
-def _precision(device: str) -> str | bool:
+def precision(device: str) -> str | bool:
     """bfloat16 on GPUs that have it, else float32: Ultralytics' own check fetches weights."""
     import torch
 

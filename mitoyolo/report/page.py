@@ -29,7 +29,7 @@ dl { display: flex; flex-wrap: wrap; gap: 0.8rem 2.5rem; margin: 1.2rem 0; }
 dl div { display: flex; flex-direction: column-reverse; } dd { margin: 0; font-size: 1.9rem; }
 dt { color: #666; color: light-dark(#555, #aaa); font-size: 0.9rem; }
 .notice { color: #666; color: light-dark(#555, #aaa); font-size: 0.9rem; }
-code { font-size: 0.9em; }
+code { font-size: 0.9em; } .wide { overflow-x: auto; font-size: 0.85rem; }
 """
 
 
@@ -37,13 +37,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """An HTML table; floats with three decimals, None as a dash."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_text(cell))}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{escape(text_of(cell))}</td>" for cell in row) + "</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value as a table shows it."""
     if value is None:
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
@@ -52,7 +53,7 @@ def _text(value: object) -> str:
 def headline(pairs: Sequence[tuple[str, object]]) -> str:
     """The few figures of a page that matter most, large; floats with three decimals."""
     cells = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(_text(value))}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{escape(text_of(value))}</dd></div>"
         for name, value in pairs
     )
     return f"<dl>{''.join(cells)}</dl>"

@@ -1,0 +1,1 @@
+"""``mitoyolo benchmark``: models, data sets and seeds compared, beside what others published."""

@@ -1,0 +1,136 @@
+"""What stands in the folder of a benchmark: each training, and its scores on each data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from converters.files import read_json
+from mitoyolo.benchmark.cells import INDEX, Cell
+from mitoyolo.benchmark.entries import Entry
+from mitoyolo.dataset import Dataset
+from mitoyolo.evaluation.bootstrap import Interval, f1_interval, paired_f1_difference
+from mitoyolo.evaluation.fields import Field
+from mitoyolo.evaluation.metrics import Counts, count
+from mitoyolo.evaluation.protocols import Protocol, get_protocol
+from mitoyolo.inference.predictions import read_predictions
+from mitoyolo.inference.tables import PREDICTIONS
+from mitoyolo.inference.truths import read_truths
+from mitoyolo.val import INDEX as METRICS
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model from one seed, on the test split of one data set.
+
+    Attributes
+    ----------
+    metrics : dict
+        ``metrics.json``.
+    fields : tuple of Field
+        Truths and detections, in the order of their images.
+    """
+
+    metrics: dict[str, Any]
+    fields: tuple[Field, ...]
+
+    def counts(self, protocol: Protocol) -> Counts:
+        """Counted by any rule, at the threshold that the validation split gave."""
+        return count(self.fields, protocol, self.metrics["threshold"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model trained on one data set and tested on one, from all of its seeds.
+
+    Attributes
+    ----------
+    entry : Entry
+    trained, tested : str
+        Names of the data sets.
+    start : str
+        What it was trained from.
+    facts : tuple of dict
+        ``cell.json`` of each seed.
+    scored : tuple of Scored
+        Of each seed, in the same order.
+    epochs : int
+    """
+
+    entry: Entry
+    trained: str
+    tested: str
+    start: str
+    facts: tuple[dict[str, Any], ...]
+    scored: tuple[Scored, ...]
+    epochs: int
+
+    @property
+    def protocol(self) -> Protocol:
+        """By which thresholds were chosen and the detections are counted."""
+        return get_protocol(self.scored[0].metrics["protocol"])
+
+    def pooled(self, protocol: Protocol | None = None) -> Counts:
+        """The counts of all seeds, image by image."""
+        rule = protocol or self.protocol
+        return Counts(per_field=np.sum([one.counts(rule).per_field for one in self.scored], axis=0))
+
+    @cached_property
+    def f1s(self) -> list[float | None]:
+        """F1 of each seed."""
+        return [one.metrics["f1"] for one in self.scored]
+
+    @property
+    def cases(self) -> list[str]:
+        """The case of each image."""
+        return [field.case for field in self.scored[0].fields]
+
+    def interval(self, protocol: Protocol | None = None) -> Interval:
+        """95 % interval of the F1 of :meth:`pooled`, the scorer's own."""
+        return f1_interval(self.pooled(protocol).per_field, self.cases, seed=0)
+
+    def against(self, other: Row) -> tuple[float | None, Interval]:
+        """F1 of this less that of another on the same images, and its 95 % interval."""
+        mine, theirs = self.pooled(), other.pooled()
+        between = paired_f1_difference(mine.per_field, theirs.per_field, self.cases, seed=0)
+        known = mine.f1 is not None and theirs.f1 is not None
+        return (mine.f1 - theirs.f1 if known else None), between  # type: ignore[operator]
+
+    def mean(self, key: str) -> float | None:
+        """Mean over the seeds of a number of ``cell.json``."""
+        values = [facts[key] for facts in self.facts if facts.get(key) is not None]
+        return float(np.mean(values)) if values else None
+
+
+def read_rows(cells: Sequence[Cell], tested: Mapping[str, Dataset]) -> list[Row]:
+    """The rows of finished cells: by data set tested on, then trained on, in the models' order."""
+    rows = []
+    for name, dataset in tested.items():
+        truths = read_truths(dataset.root)
+        groups: dict[tuple[str, str], list[Cell]] = {}
+        for cell in cells:
+            if (cell.scored(name) / METRICS).exists():
+                groups.setdefault((cell.data, cell.entry.name), []).append(cell)
+        for (trained, _), members in groups.items():
+            scored = []
+            for cell in members:
+                folder = cell.scored(name)
+                fields = truths.fields(read_predictions(folder / PREDICTIONS, truths))
+                metrics = read_json(folder / METRICS)
+                scored.append(Scored(metrics, tuple(sorted(fields, key=lambda f: f.image))))
+            rows.append(
+                Row(
+                    entry=members[0].entry,
+                    trained=trained,
+                    tested=name,
+                    start=members[0].start.name if members[0].start else "none",
+                    facts=tuple(read_json(cell.folder / INDEX) for cell in members),
+                    scored=tuple(scored),
+                    epochs=members[0].epochs,
+                )
+            )
+    return rows

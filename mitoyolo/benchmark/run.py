@@ -1,0 +1,173 @@
+"""``mitoyolo benchmark``: models x data sets x seeds, trained, scored and set side by side."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.errors import InputError, MitoyoloError, OptionError
+from mitoyolo.benchmark import tables
+from mitoyolo.benchmark.cells import Cell, complete
+from mitoyolo.benchmark.entries import USUAL, find_entries
+from mitoyolo.benchmark.published import notes, published
+from mitoyolo.benchmark.rendered import render
+from mitoyolo.benchmark.results import read_rows
+from mitoyolo.benchmark.write import INDEX, write_all
+from mitoyolo.dataset import Dataset, open_dataset
+from mitoyolo.jobs import locked, versions
+from mitoyolo.many import LeftOut
+from mitoyolo.pool import cores
+from mitoyolo.progress import note
+from mitoyolo.stopping import Stopped, stoppable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkOptions:
+    """The options of ``mitoyolo benchmark``.
+
+    Attributes
+    ----------
+    data : tuple of Path
+        Dataset folders; none: the rendered benchmark.
+    models : tuple of str
+        Keys of :data:`mitoyolo.benchmark.entries.ENTRIES`.
+    seeds : tuple of int
+    epochs : int or None
+        Of every model; None: each entry's own on rendered data, else 50.
+    imgsz : int or None
+        Pixels to which tiles are resized; None: each model's own way.
+    weights : str or None
+        Start of our models, as ``mitoyolo train`` takes it; None: on rendered data random
+        weights, else the pretrained ones that are at hand.
+    protocol : str or None
+        None: as each data set says.
+    device : str
+        `cpu`, or a GPU's number.
+    quick : bool
+        Little rendered data and few epochs.
+    """
+
+    data: tuple[Path, ...] = ()
+    models: tuple[str, ...] = USUAL
+    seeds: tuple[int, ...]
+    epochs: int | None = None
+    imgsz: int | None = None
+    weights: str | None = None
+    protocol: str | None = None
+    device: str = "cpu"
+    quick: bool = False
+
+
+EPOCHS = 50
+"""On given data, as ``mitoyolo train`` has it."""
+
+
+def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None:
+    """Train and score every model on every data set from every seed, and write the tables.
+
+    What stands finished in ``out`` is not run again, so that a call that was stopped goes on, and
+    a call with more models, seeds or data sets runs only what is new.
+
+    Parameters
+    ----------
+    out : Path
+        ``out/cells`` gets the trainings, ``out/tables`` and ``out/tables.md`` the tables,
+        ``out/report.html`` the page, last.
+    options : BenchmarkOptions
+    command : str
+        What the page says that it was made by.
+
+    Returns
+    -------
+    Path or None
+        The page; None where SIGTERM stopped the call.
+
+    Raises
+    ------
+    InputError
+        The data cannot be used, or ``out`` holds cells of another call; after all others are done,
+        those that failed.
+    """
+    entries = find_entries(options.models)
+    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
+        raise OptionError(f"--seeds {options.seeds}: expected some, each once")
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        datasets = _datasets(out, options)
+        cells = [
+            Cell(
+                data=name,
+                dataset=dataset,
+                entry=entry,
+                seed=seed,
+                epochs=options.epochs or _epochs(entry.epochs, entry.quick, options),
+                imgsz=options.imgsz,
+                weights=options.weights or (None if options.data else "none"),
+                is_small=not options.data,
+                device=options.device,
+                folder=out / "cells" / name / entry.name / f"seed-{seed}",
+            )
+            for seed in options.seeds  # outermost: a call that is stopped has whole seeds
+            for name, dataset in datasets.items()
+            for entry in entries
+        ]
+        left_out = LeftOut("trainings", len(cells), MitoyoloError)
+        try:
+            with stoppable():
+                for number, cell in enumerate(cells, 1):
+                    note(f"{number} of {len(cells)}: {cell}")
+                    with left_out.collect():
+                        complete(cell, datasets, options.protocol)
+        except Stopped:
+            note("stopped; the same call goes on")
+            return None
+        _write(out, cells, datasets, command)
+        left_out.check()
+    return out / INDEX
+
+
+def _datasets(out: Path, options: BenchmarkOptions) -> dict[str, Dataset]:
+    """The data sets by name."""
+    if not options.data:
+        root = render(out / "data", quick=options.quick)
+        return {root.name: open_dataset(root)}
+    found = [open_dataset(path) for path in options.data]
+    twice = [name for name, n in Counter(each.root.name for each in found).items() if n > 1]
+    if twice:
+        raise InputError(f"two data sets are called {twice[0]}", fix="rename one of the folders")
+    return {each.root.name: each for each in found}
+
+
+def _epochs(usual: int, quick: int, options: BenchmarkOptions) -> int:
+    if options.data:
+        return EPOCHS
+    return quick if options.quick else usual
+
+
+def _write(out: Path, cells: Sequence[Cell], datasets: dict[str, Dataset], command: str) -> None:
+    rows = read_rows(cells, datasets)
+    if not rows:
+        return
+    shown = [
+        tables.detectors(rows, datasets),
+        tables.kmit(rows, published("kmit"), datasets),
+        tables.rao(rows, published("mitos-rcnn")),
+        tables.confusions(rows),
+        tables.crossed(rows),
+        tables.costs(rows),
+        tables.elsewhere([one for one in published() if not one.table]),
+        tables.by_protocol(rows),
+    ]
+    facts = [
+        ("command", command),
+        ("seeds", ", ".join(map(str, dict.fromkeys(cell.seed for cell in cells)))),
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
+        ("machine", f"{platform.machine()}, {cores()} cores of {os.cpu_count()}"),
+        *((f"data set {name}", each.hash()) for name, each in datasets.items()),
+    ]
+    said = {"The KMIT paper": notes("kmit"), "The MITOS-RCNN paper": notes("mitos-rcnn")}
+    write_all(out, shown, rows, facts, said)

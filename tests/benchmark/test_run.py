@@ -1,0 +1,244 @@
+"""``mitoyolo benchmark``: what runs, what is kept, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli
+from rendered import Cell, Source, card, write_dataset
+
+from mitoyolo.benchmark import cells
+from mitoyolo.detectors.checkpoint import read_checkpoint
+from mitoyolo.detectors.training import BEST
+from mitoyolo.detectors.yolo import start_model, write_start
+from mitoyolo.detectors.yolo_train import finish
+
+LABELS = ("mitosis", "imposter")
+COST = {
+    "parameters": 1, "gflops": 1.0, "imgsz": 64, "ms_tile": {"torch": 3.0, "openvino": None},
+    "device": "cpu", "threads": 1,
+}  # fmt: skip
+
+
+def write_data(root: Path, shift: int = 0) -> Path:
+    marks = (Cell(20 + shift, 20), Cell(50, 40, 0.1, "imposter"))
+    sources = [
+        Source(f"{split}{i}", split, marks, width=128, case=f"{split}{i}")
+        for split, count in (("train", 2), ("val", 1), ("test", 6)) for i in range(count)
+    ]  # fmt: skip
+    return write_dataset(root, sources, labels=LABELS)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "alpha")
+
+
+def _option(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Trainings are the writing of random weights; the calls of them are listed."""
+    calls: list[list[str]] = []
+
+    def train(command: list[str]) -> int:
+        calls.append(command)
+        run = Path(_option(command, "--project")) / _option(command, "--name")
+        model = start_model("yolov5n", None, LABELS, seed=int(_option(command, "--seed")))
+        (run / BEST).parent.mkdir(parents=True, exist_ok=True)
+        write_start(run / BEST, model)
+        finish(run / BEST, card(classes=LABELS, threshold=0.01, threshold_from="val split"))
+        (run / "weights" / "state.pt").write_text("to go on with")
+        record = {"training_s": 60.0, "images_per_s": 2.0, "peak_memory_mib": {"process": 500.0},
+                  "versions": {}}  # fmt: skip
+        (run / "run.json").write_text(json.dumps(record))
+        (run / "summary.json").write_text("{}")
+        return 0
+
+    monkeypatch.setattr(cells, "run_program", train)
+    monkeypatch.setattr(cells, "cost", lambda *given, **more: dict(COST))
+    return calls
+
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def call(cli: Cli, tmp_path: Path) -> Call:
+    def run(
+        *data: Path, models: str = "yolov5n", seeds: str = "0", more: tuple[Any, ...] = ()
+    ) -> Any:
+        given = [part for each in data for part in ("--data", each)]
+        return cli("benchmark", *given, "--models", models, "--seeds", seeds, "--epochs", 2,
+                   "--weights", "none", "--out", tmp_path / "out", *more)  # fmt: skip
+
+    return run
+
+
+def rows(tmp_path: Path, name: str) -> list[dict[str, str]]:
+    with (tmp_path / "out" / "tables" / f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_models_and_seeds_are_trained_scored_and_tabled(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    done = call(data, models="yolov5n,yolov5s", seeds="0,3")
+    assert done.code == 0, done.err
+    assert done.out.strip() == str(tmp_path / "out" / "report.html")
+    seen = [(_option(c, "--model"), _option(c, "--seed"), _option(c, "--epochs")) for c in trained]
+    assert seen == [("yolov5n", "0", "2"), ("yolov5s", "0", "2"),
+                    ("yolov5n", "3", "2"), ("yolov5s", "3", "2")]  # fmt: skip
+    cell = tmp_path / "out" / "cells" / "alpha" / "yolov5n" / "seed-3"
+    metrics = json.loads((cell / "on-alpha" / "metrics.json").read_text())
+    assert metrics["threshold"] == 0.01
+    assert metrics["images"] == 6
+    assert not (cell / "run" / "weights" / "state.pt").exists()
+    (first, second) = rows(tmp_path, "detectors")
+    assert (first["model"], second["model"]) == ("YOLOv5n", "YOLOv5s")
+    assert first["training, min"] == "1.0"
+    assert "YOLOv5s" in (tmp_path / "out" / "tables.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "0.8548" in page
+    assert "disagrees with itself" in page
+
+
+def test_what_is_finished_is_not_run_again(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    call(data)
+    before = (tmp_path / "out" / "tables.md").read_bytes()
+    stamp = (
+        (tmp_path / "out" / "cells/alpha/yolov5n/seed-0/on-alpha/metrics.json").stat().st_mtime_ns
+    )
+    assert call(data).code == 0
+    assert len(trained) == 1
+    assert (tmp_path / "out" / "tables.md").read_bytes() == before
+    after = (
+        (tmp_path / "out" / "cells/alpha/yolov5n/seed-0/on-alpha/metrics.json").stat().st_mtime_ns
+    )
+    assert after == stamp
+
+
+def test_a_new_seed_model_or_data_set_runs_what_is_new(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    call(data)
+    call(data, seeds="0,1", models="yolov5n,yolov5m")
+    assert len(trained) == 4
+    other = write_data(tmp_path / "beta", shift=10)
+    done = call(data, other)
+    assert done.code == 0, done.err
+    assert len(trained) == 5
+    crossed = [(row["trained on"], row["tested on"]) for row in rows(tmp_path, "crossed")]
+    assert crossed == [("beta", "alpha"), ("alpha", "beta")]
+
+
+def test_other_arguments_are_refused(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    call(data)
+    done = call(data, more=("--epochs", 3))
+    assert done.code == 1
+    assert "options" in done.error
+    assert len(trained) == 1
+
+
+def test_a_training_that_fails_is_left_out_and_run_the_next_time(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    train = cells.run_program
+
+    def fail(command: list[str]) -> int:
+        return 1 if _option(command, "--model") == "yolov5s" else train(command)
+
+    monkeypatch.setattr(cells, "run_program", fail)
+    done = call(data, models="yolov5s,yolov5n")
+    assert done.code == 1
+    assert "1 of 2 trainings left out" in done.error
+    assert "yolov5s on alpha, seed 0" in done.error
+    assert [row["model"] for row in rows(tmp_path, "detectors")] == ["YOLOv5n"]
+    monkeypatch.setattr(cells, "run_program", train)
+    assert call(data, models="yolov5s,yolov5n").code == 0
+    assert [row["model"] for row in rows(tmp_path, "detectors")] == ["YOLOv5s", "YOLOv5n"]
+    assert len(trained) == 2
+
+
+def test_a_training_without_its_last_file_is_not_taken_for_one(
+    call: Call, data: Path, trained: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = cells.run_program
+
+    def cut(command: list[str]) -> int:
+        train(command)
+        (Path(_option(command, "--project")) / "run" / "summary.json").unlink()
+        return 0
+
+    monkeypatch.setattr(cells, "run_program", cut)
+    done = call(data)
+    assert done.code == 1
+    assert "the training ended with exit code 0" in done.error
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--models", "yolov9"), "no model 'yolov9'"),
+        (("--models", "yolov5n,yolov5n"), "each once"),
+        (("--seeds", "1,1"), "each once"),
+        (("--seeds", "x"), "--seeds"),
+        (("--quick",), "--quick"),
+    ],
+)
+def test_wrong_calls(
+    cli: Cli, data: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = cli("benchmark", "--data", data, "--out", tmp_path / "out", *options)
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_two_data_sets_of_one_name(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    other = write_data(tmp_path / "more" / "alpha", shift=5)
+    assert "two data sets are called alpha" in call(data, other).error
+
+
+def test_a_folder_of_other_things_is_left_alone(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    cell = tmp_path / "out" / "cells" / "alpha" / "yolov5n" / "seed-0"
+    cell.mkdir(parents=True)
+    (cell / "notes.txt").write_text("mine")
+    done = call(data)
+    assert done.code == 1
+    assert "not ours" in done.error
+    assert (cell / "notes.txt").read_text() == "mine"
+    assert trained == []
+
+
+def test_a_whole_benchmark(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """Nothing in place of anything: one epoch of the smallest model, in a process of its own."""
+    done = cli("benchmark", "--data", data, "--models", "yolov5n", "--seeds", "0", "--epochs", 1,
+               "--imgsz", 64, "--weights", "none", "--out", tmp_path / "out")  # fmt: skip
+    assert done.code == 0, done.err
+    (row,) = rows(tmp_path, "detectors")
+    assert row["epochs"] == "1"
+    (cost,) = rows(tmp_path, "cost")
+    assert float(cost["parameters, M"]) == pytest.approx(2.5, abs=0.1)
+    assert float(cost["torch, ms a tile"]) > 0
+    assert float(cost["training, MiB"]) > 100
+    best = tmp_path / "out" / "cells" / "alpha" / "yolov5n" / "seed-0" / "run" / BEST
+    assert read_checkpoint(best)
+    for name in ("scores.png", "pareto.png", "tables.md", "report.html"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
