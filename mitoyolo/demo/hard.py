@@ -260,7 +260,7 @@ def lay_ink(rng: np.random.Generator, foreign: Field, spots: Points, mpp: float)
     colours = [[1.0, 0.45, 0.7], [0.9, 0.6, 0.15], [0.9, 0.9, 0.85]]  # green, blue, black
     colour = rng.choice(np.array(colours, np.float32)) * np.float32(rng.uniform(0.4, 1.1))
     streaks = 1 + 0.25 * value_noise(rng, (size, size), 6 / mpp)
-    foreign += (ramp(edge, 0, 6) * streaks)[..., None] * colour
+    foreign += (ramp(edge, 0, 6) * np.clip(streaks, 0.3, None))[..., None] * colour
 
 
 def lay_debris(rng: np.random.Generator, foreign: Field, mpp: float) -> None:
