@@ -1,4 +1,4 @@
-"""As :mod:`driver`, for the two-stage models: ``python -m driver_rcnn train ...``.
+"""As :mod:`driver`, for two-stage models, narrow ones: ``python -m driver_rcnn train ...``.
 
 The environment says what happens:
 
@@ -16,15 +16,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from driver import ACTIONS, STEPS, before, main, place_of, scores_of
-
-MOST = 10_000
-"""Numbers that are recorded of a tensor, from all over it."""
-
-
-def sample(tensor: Any) -> Any:
-    """What is recorded of a tensor."""
-    return tensor.flatten()[:: -(-tensor.numel() // MOST)].clone()
 
 
 def drive(place: str, epoch: int, rank: int, action: str) -> None:
@@ -108,7 +101,7 @@ def record(folder: Path) -> None:
         losses = take_step(trainer, images, targets, step)
         if step < STEPS:
             gradients = {
-                name: sample(parameter.grad)
+                name: parameter.grad.clone()
                 for name, parameter in trainer._network.named_parameters()
                 if parameter.grad is not None
             }
@@ -137,6 +130,9 @@ def record(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    from narrow import make_narrow
+
+    make_narrow(pytest.MonkeyPatch())
     main(
         "driver_rcnn",
         {

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -234,7 +233,7 @@ def test_a_slide_is_gone_on_with_to_the_same_bytes(
 
 
 DRIVER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from rendered import PixelDetector, card
@@ -246,27 +245,29 @@ def at_work():
     with open({log!r}) as log:
         return [line.split()[0] for line in log]
 
-class Slow(PixelDetector):
+class InCompany(PixelDetector):
     def predict(self, tiles, imgsz=None):
         with open({log!r}, "a") as log:
             log.write(f"{{os.getpid()}} {{len(tiles)}}\\n")
         patience = time.monotonic() + 120  # until the other is at work too
         while time.monotonic() < patience and len(set(at_work())) < 2:
             time.sleep(0.02)
-        time.sleep({nap})
+        if {killed} is not None and list(dict.fromkeys(at_work()))[{killed}] == str(os.getpid()):
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().predict(tiles, imgsz)
 
-module.load_detector = lambda path, **_: Slow(card=card(tile=128, imgsz=128, overlap=48))
+module.load_detector = lambda path, **_: InCompany(card=card(tile=128, imgsz=128, overlap=48))
 from mitoyolo.cli import main
 main()
 """
 
 
 def start(
-    log: Path, *arguments: object, nap: float = 0.05, **environment: str
+    log: Path, *arguments: object, killed: int | None = None, **environment: str
 ) -> subprocess.Popen[str]:
-    """``mitoyolo`` with a detector that takes its time; ``log`` gets a line a batch."""
-    code = DRIVER.format(tests=str(Path(__file__).parent), log=str(log), nap=nap)
+    """``mitoyolo`` with a detector that waits for another one and gives ``log`` a line a batch; the
+    one that is ``killed`` first or second in it dies as soon as both are at work."""
+    code = DRIVER.format(tests=str(Path(__file__).parent), log=str(log), killed=killed)
     return subprocess.Popen(
         [sys.executable, "-c", code, "detect", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -336,17 +337,12 @@ def test_a_killed_process_is_made_good_by_the_other(
     (whole,) = detect(slide, weights, tmp_path / "whole", DetectOptions())
     call = [slide, "--weights", weights, "--out", tmp_path / "out"]
     log = tmp_path / "log"
-    both = [start(log, *call, "--shard", f"{i}/2", nap=0.5) for i in (1, 2)]
-    while not log.exists() or len(tiles_by_process(log)) < 2:
-        time.sleep(0.05)
-        assert [process.poll() for process in both] == [None, None]
-    pid = int(list(tiles_by_process(log))[killed])
-    (dead,) = (process for process in both if process.pid == pid)
-    (other,) = (process for process in both if process.pid != pid)
-    dead.send_signal(signal.SIGKILL)
-    dead.communicate()
-    _, said = other.communicate(timeout=300)
-    assert other.returncode == 0, said
+    both = [start(log, *call, "--shard", f"{i}/2", killed=killed) for i in (1, 2)]
+    said = {process.pid: process.communicate(timeout=300)[1] for process in both}
+    dead = int(list(tiles_by_process(log))[killed])
+    for process in both:
+        expected = -signal.SIGKILL if process.pid == dead else 0
+        assert process.returncode == expected, said[process.pid]
     folder = tmp_path / "out" / "one"
     assert summary(folder) == summary(whole)
     tiles = json.loads((whole / "run.json").read_text())["tiles"]

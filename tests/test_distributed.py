@@ -107,7 +107,8 @@ class Outer:
 @pytest.fixture(scope="module")
 def outer(two: Two) -> Outer:
     folder = two.root / "ends"
-    result = called(*TORCHRUN, *two.call, "outer", "--ddp", ENDS=str(folder), OMP_NUM_THREADS="1")
+    call = (*TORCHRUN, *two.call, "outer", "--ddp")
+    result = called(*call, warm=True, ENDS=str(folder), OMP_NUM_THREADS="1")
     assert result.code == 0, result.err
     return Outer(two.root / "outer", result, [torch.load(folder / f"end-{r}.pt") for r in (0, 1)])
 
@@ -211,7 +212,7 @@ def test_two_processes_equal_their_shares_one_after_the_other(two: Two) -> None:
     go unseen.
     """
     folder = two.root / "steps"
-    result = called(*TORCHRUN, *two.call, "record", RECORD=str(folder))
+    result = called(*TORCHRUN, *two.call, "record", warm=True, RECORD=str(folder))
     assert result.code == 0, result.err
     start = two.root / "record" / "weights" / "start.pt"
     steps, an_epoch = shares_of(2)
@@ -286,7 +287,8 @@ def cut(two: Two) -> Cut:
 
     def stage(name: str, drive: str, *more: object) -> None:
         ddp = ("--ddp", "--nproc", 2, *more)
-        found.ended[name] = called(*two.call, "cut", *ddp, DRIVE=drive, OMP_NUM_THREADS="1")
+        call = (*two.call, "cut", *ddp)
+        found.ended[name] = called(*call, warm=True, DRIVE=drive, OMP_NUM_THREADS="1")
         kept = found.run / "weights" / "state.pt"
         found.epochs[name] = state_of(found.run)["epoch"] if kept.exists() else 0
 

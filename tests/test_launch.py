@@ -62,7 +62,7 @@ def side_by_side(*commands: tuple[object, ...], **env: str) -> Iterator[list[Cal
     """Calls at the same time."""
     with ExitStack() as stack:
         given = {"OMP_NUM_THREADS": "1", **env}
-        yield [stack.enter_context(calling(*command, env=given)) for command in commands]
+        yield [stack.enter_context(calling(*one, env=given, warm=True)) for one in commands]
 
 
 # --- two machines, each with one process ------------------------------------------------------
@@ -306,7 +306,7 @@ def test_weights_that_are_missing_are_refused_before_anything_is_launched(
 def test_what_the_first_process_refuses_is_told_by_the_launcher(nodes: Nodes, data: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in nodes.run.rglob("*")}
     call = arguments(data, nodes.run, "--ddp", "--nproc", 2, "--epochs", 7)
-    result = called("-m", "mitoyolo", *call)
+    result = called("-m", "mitoyolo", *call, warm=True)
     assert (result.code, result.out) == (1, "")
     assert "holds finished work of `train` with another epochs" in result.error
     assert {path: path.stat().st_mtime_ns for path in nodes.run.rglob("*")} == before

@@ -86,7 +86,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
     def stage(name: str, drive: str = "", *more: object) -> None:
         given = {**env, "DRIVE": drive} if drive else env
-        found.ended[name] = called(*call, "cut", *more, **given)
+        found.ended[name] = called(*call, "cut", *more, warm=True, **given)
         kept = found.cut / "weights" / "state.pt"
         found.epochs[name] = state_of(found.cut)["epoch"] if kept.exists() else 0
 
