@@ -95,6 +95,10 @@ def eight_tiles(root: Path, noise: float) -> Path:
     return data
 
 
+LARGE = 10_000_000
+"""Numbers; VGG-16's fully connected layers have more, half a gigabyte that no detector here takes."""
+
+
 def write_backbone(folder: Path, model: str, data: Path) -> dict[str, torch.Tensor]:
     """Stand in for torchvision's weights of a model's backbone: random ones that keep activations
     at one size, as pretrained ones do: by BatchNorm's statistics, or He's initialisation."""
@@ -112,7 +116,7 @@ def write_backbone(folder: Path, model: str, data: Path) -> dict[str, torch.Tens
         for layer in network.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    tensors: dict[str, torch.Tensor] = network.state_dict()
+    tensors = {name: x for name, x in network.state_dict().items() if x.numel() < LARGE}
     folder.mkdir()
     torch.save(tensors, folder / MODELS[model].pretrained[-1])
     return tensors

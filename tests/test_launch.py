@@ -323,7 +323,7 @@ def test_torchrun_s_own_stop_is_ours(data: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_machines_that_do_not_meet_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mitoyolo.launch.MEETING", timedelta(seconds=3))
+    monkeypatch.setattr("mitoyolo.launch.MEETING", timedelta(seconds=1))
     how = Launch(nproc=1, nnodes=2, node_rank=1, rendezvous="localhost:1")
     with pytest.raises(LaunchError, match="2 machines did not meet at localhost:1 ") as told:
         launch("mitoyolo.worker", [], how)

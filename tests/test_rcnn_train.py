@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from conftest import Cli
 from eight_tiles import LABELS, content, rows_of, without_weights
+from narrow import make_narrow
 from rendered import Cell, Source, write_dataset
 
 from mitoyolo.dataset import open_dataset
@@ -20,6 +22,13 @@ from mitoyolo.detectors.failures import EngineError
 from mitoyolo.detectors.mitos_rcnn import FusedVgg
 from mitoyolo.detectors.yolo import start_model, write_start
 from mitoyolo.train import TrainOptions, train
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        make_narrow(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)
