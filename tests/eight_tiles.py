@@ -96,7 +96,7 @@ def eight_tiles(root: Path, noise: float) -> Path:
 
 
 LARGE = 10_000_000
-"""Numbers; VGG-16's fully connected layers have more, half a gigabyte that no detector here takes."""
+"""Numbers; VGG-16's fully connected layers have more, half a gigabyte for no detector here."""
 
 
 def write_backbone(folder: Path, model: str, data: Path) -> dict[str, torch.Tensor]:
