@@ -252,7 +252,7 @@ class InCompany(PixelDetector):
         patience = time.monotonic() + 120  # until the other is at work too
         while time.monotonic() < patience and len(set(at_work())) < 2:
             time.sleep(0.02)
-        if {killed} is not None and list(dict.fromkeys(at_work()))[{killed}] == str(os.getpid()):
+        if list(dict.fromkeys(at_work())).index(str(os.getpid())) == {killed}:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().predict(tiles, imgsz)
 
