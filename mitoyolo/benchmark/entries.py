@@ -47,8 +47,8 @@ _SMALL_RCNN = (
     "--set", "proposals=100",
 )  # fmt: skip
 # so that each trains for about as many minutes on two cores
-_YOLO = partial(Entry, epochs=40, quick=12)
-_RCNN = partial(Entry, epochs=4, quick=1)
+_YOLO = partial(Entry, epochs=40, quick=8)
+_RCNN = partial(Entry, epochs=3, quick=1)
 
 _TITLES = {
     "faster-rcnn": "Faster R-CNN, ResNet-50-FPN",

@@ -14,7 +14,8 @@ from mitoyolo.benchmark import tables
 from mitoyolo.benchmark.cells import Cell, complete
 from mitoyolo.benchmark.entries import USUAL, find_entries
 from mitoyolo.benchmark.published import notes, published
-from mitoyolo.benchmark.rendered import render
+from mitoyolo.benchmark.rendered import QUICK, Example, render
+from mitoyolo.benchmark.rendered import USUAL as RENDERED
 from mitoyolo.benchmark.results import read_rows
 from mitoyolo.benchmark.write import INDEX, write_all
 from mitoyolo.dataset import Dataset, open_dataset
@@ -39,7 +40,7 @@ class BenchmarkOptions:
     epochs : int or None
         Of every model; None: each entry's own on rendered data, else 50.
     imgsz : int or None
-        Pixels to which tiles are resized; None: each model's own way.
+        Pixels to which tiles are resized; None: each model's own way, of rendered data their size.
     weights : str or None
         Start of our models, as ``mitoyolo train`` takes it; None: on rendered data random
         weights, else the pretrained ones that are at hand.
@@ -105,7 +106,7 @@ def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None
                 entry=entry,
                 seed=seed,
                 epochs=options.epochs or _epochs(entry.epochs, entry.quick, options),
-                imgsz=options.imgsz,
+                imgsz=options.imgsz or (None if options.data else _example(options).imgsz),
                 weights=options.weights or (None if options.data else "none"),
                 is_small=not options.data,
                 device=options.device,
@@ -133,13 +134,17 @@ def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None
 def _datasets(out: Path, options: BenchmarkOptions) -> dict[str, Dataset]:
     """The data sets by name."""
     if not options.data:
-        root = render(out / "data", quick=options.quick)
+        root = render(out / "data", _example(options))
         return {root.name: open_dataset(root)}
     found = [open_dataset(path) for path in options.data]
     twice = [name for name, n in Counter(each.root.name for each in found).items() if n > 1]
     if twice:
         raise InputError(f"two data sets are called {twice[0]}", fix="rename one of the folders")
     return {each.root.name: each for each in found}
+
+
+def _example(options: BenchmarkOptions) -> Example:
+    return QUICK if options.quick else RENDERED
 
 
 def _epochs(usual: int, quick: int, options: BenchmarkOptions) -> int:
