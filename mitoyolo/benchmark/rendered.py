@@ -3,8 +3,9 @@
 Its calls, of which the third makes the dataset folder::
 
     mitoyolo demo OUT/data/rendered-frames --hard --seed 0 --cases 20 --tiles 10 --size 512
-    mitoyolo convert OUT/data/rendered-frames/atypia14 OUT/data/rendered-converted --from atypia14 --at-mpp 0.655
-        --labels mitosis,imposter --split-file OUT/data/rendered-frames/split.csv
+    mitoyolo convert OUT/data/rendered-frames/atypia14 OUT/data/rendered-converted
+        --from atypia14 --at-mpp 0.655 --labels mitosis,imposter
+        --split-file OUT/data/rendered-frames/split.csv
     mitoyolo normalize OUT/data/rendered-converted OUT/data/rendered --method reinhard
 """
 
@@ -37,7 +38,7 @@ class Example:
 
 
 USUAL = Example("rendered", 20, 10, 512, 192)
-QUICK = Example("rendered-quick", 10, 4, 342, 128)
+QUICK = Example("rendered-quick", 8, 4, 342, 128)
 
 
 def render(folder: Path, example: Example) -> Path:
