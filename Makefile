@@ -40,19 +40,17 @@ demo: $(READY)  ## the whole pipeline on the built-in example; ends with runs/de
 benchmark: $(READY)  ## every model trained and scored on rendered data; ends with runs/benchmark/report.html
 	$(BIN)/mitoyolo benchmark --out runs/benchmark
 
-# Two calls: with the runtimes of exported models and trainings of tests/detectors loaded, torch
-# has crashed in a large operation of tests/stain. A file's tests stay together, for what they share.
-WORKERS := 2
-PYTEST := $(BIN)/python -m pytest
-test: $(READY)  ## all tests, WORKERS=2 files at a time
-	$(PYTEST) -n $(WORKERS) --dist loadfile tests/detectors
-	$(PYTEST) -n $(WORKERS) --dist loadfile --ignore=tests/detectors
+# Two processes: with the runtimes of exported models and trainings of tests/detectors loaded, torch
+# has crashed in a large operation of tests/stain.
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest tests/detectors
+	$(BIN)/python -m pytest --ignore=tests/detectors
 
 test-long: $(READY)  ## the trainings that `make test` leaves out, some minutes each
-	$(PYTEST) -m long
+	$(BIN)/python -m pytest -m long
 
 fuzz: $(READY)  ## convert on CASES=10000 damaged inputs, from case FIRST=0 on
-	MITOYOLO_FUZZ=$(CASES) MITOYOLO_FUZZ_FIRST=$(FIRST) $(PYTEST) -rP tests/fuzz -k damaged
+	MITOYOLO_FUZZ=$(CASES) MITOYOLO_FUZZ_FIRST=$(FIRST) $(BIN)/python -m pytest -rP tests/fuzz -k damaged
 
 lint: $(READY)  ## ruff (rules, then formatting) and mypy
 	$(BIN)/ruff check .
