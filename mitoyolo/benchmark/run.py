@@ -174,5 +174,5 @@ def _write(out: Path, cells: Sequence[Cell], datasets: dict[str, Dataset], comma
         ("machine", f"{platform.machine()}, {cores()} cores of {os.cpu_count()}"),
         *((f"data set {name}", each.hash()) for name, each in datasets.items()),
     ]
-    said = {"The KMIT paper": notes("kmit"), "The MITOS-RCNN paper": notes("mitos-rcnn")}
+    said = {one.source: notes(one.paper) for one in published() if notes(one.paper)}
     write_all(out, shown, rows, facts, said)
