@@ -867,7 +867,7 @@ def demo(
     cases: Annotated[int, typer.Option(min=1, help="Slides, each in its own stain.")] = 8,
     tiles: Annotated[int, typer.Option(min=1, help="Tiles a slide.")] = 20,
     size: Annotated[int, typer.Option(min=128, help="px of a tile's side.")] = 500,
-    hard: Annotated[bool, typer.Option("--hard", help="The benchmark's set instead.")] = False,
+    hard: Annotated[bool, typer.Option("--hard", help="Harder frames, with look-alikes.")] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -930,9 +930,13 @@ def benchmark(
 
     if quick and data:
         raise typer.BadParameter("is of rendered data, and excludes --data", param_hint="--quick")
+    if protocol is not None:
+        from mitoyolo.evaluation.protocols import PROTOCOLS
+
+        _one_of("--protocol", protocol, tuple(PROTOCOLS))
     options = BenchmarkOptions(
         data=tuple(data or ()),
-        models=tuple(models.split(",")) if models else USUAL,
+        models=tuple(map(str.strip, models.split(","))) if models else USUAL,
         seeds=tuple(_seeds(seeds or ("0" if quick else "0,1,2"))),
         epochs=epochs,
         imgsz=imgsz,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -35,6 +34,7 @@ from mitoyolo.inference.tables import (
 )
 from mitoyolo.jobs import RUN_FILE, HeldError, Job, fingerprint, open_job, versions
 from mitoyolo.many import LeftOut
+from mitoyolo.memory import peak_mib
 from mitoyolo.progress import Bar, bar, note, set_quiet
 from mitoyolo.report.detect import write_pictures
 from mitoyolo.slides.reader import open_slide
@@ -393,6 +393,6 @@ def _write(picture: Picture, work: Work, found: SlideSearch, job: Job) -> None:
     job.facts |= {
         "tiles": len(found.search.windows),
         "stages_s": {name: round(spent, 2) for name, spent in found.clock.seconds.items()},
-        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mib": round(peak_mib()),
     }
     write_json(folder / INDEX, {**summary, "versions": versions()})

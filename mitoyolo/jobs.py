@@ -28,7 +28,7 @@ from converters.files import PART, read_json, write_json
 from mitoyolo import __version__
 
 RUN_FILE = "run.json"
-_REPORTED = ("numpy", "opencv-python", "torch", "torchvision", "ultralytics")
+_REPORTED = ("numpy", "opencv-python", "torch", "torchvision", "ultralytics", "openvino")
 
 
 class HeldError(InputError):

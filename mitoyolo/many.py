@@ -1,4 +1,4 @@
-"""Several slides or images in one call: one that fails is left out, and the others are done."""
+"""Several files in one call: one that fails is left out, and the others are done."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ class LeftOut:
         How many there are; the error of a lone one is raised at once.
     error : class
         What leaves a file out.
+
+    Attributes
+    ----------
+    errors : list of str
+        What has failed.
     """
 
     def __init__(self, kind: str, total: int, error: type[MitoyoloError] = InputError) -> None:
         self._kind, self._total, self._error = kind, total, error
-        self._errors: list[str] = []
+        self.errors: list[str] = []
 
     @contextmanager
     def collect(self) -> Iterator[None]:
@@ -41,7 +46,7 @@ class LeftOut:
         except self._error as error:
             if self._total == 1:
                 raise
-            self._errors.append(str(error))
+            self.errors.append(str(error))
             note(f"left out: {error}")
 
     def check(self) -> None:
@@ -52,11 +57,11 @@ class LeftOut:
         InputError
             It names the first.
         """
-        if not self._errors:
+        if not self.errors:
             return
-        named = "; ".join(self._errors[:NAMED]) + ("; ..." if len(self._errors) > NAMED else "")
+        named = "; ".join(self.errors[:NAMED]) + ("; ..." if len(self.errors) > NAMED else "")
         raise InputError(
-            f"{len(self._errors)} of {self._total} {self._kind} left out ({named})",
+            f"{len(self.errors)} of {self._total} {self._kind} left out ({named})",
             fix="the others are done; mend these and repeat the call",
         )
 

@@ -324,7 +324,7 @@ def _conclude(plan: _Plan, run: Path, options: TrainOptions, outcome: Outcome) -
         family=options.model,
         classes=tuple(dataset.labels),
         mpp=dataset.mpp,
-        tile=_tile_size(dataset),
+        tile=tile_side(dataset),
         overlap=int(dataset.block.get("overlap", DEFAULT_OVERLAP)),
         imgsz=plan.imgsz,
         normalisation=dataset.normalisation,
@@ -388,7 +388,7 @@ def _check(dataset: Dataset) -> None:
         dataset.image_path(tile)
 
 
-def _tile_size(dataset: Dataset) -> int:
+def tile_side(dataset: Dataset) -> int:
     """The commonest longer side of the tiles."""
     return Counter(max(tile.width, tile.height) for tile in dataset.tiles).most_common(1)[0][0]
 

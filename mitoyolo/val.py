@@ -117,7 +117,9 @@ def val(
         if job.finished:
             note(f"{folder} is finished already; it is read, not computed again")
             return dict(read_json(folder / INDEX))
-        return score(detector, dataset, split, rule, folder, threshold=threshold, seed=seed)
+        chosen = _threshold(detector, dataset, rule, threshold)
+        warning = _warning(split, threshold)
+        return score(detector, dataset, split, rule, folder, chosen, warning=warning, seed=seed)
 
 
 def score(
@@ -126,16 +128,19 @@ def score(
     split: str,
     rule: Protocol,
     folder: Path,
+    threshold: tuple[float, str],
     *,
-    threshold: float | None = None,
+    warning: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Score a detector on a split and write into ``folder``, which exists, what :func:`val` writes.
 
     Parameters
     ----------
-    threshold : float, optional
-        None: the detector's own, else the one chosen on the validation split.
+    threshold : (float, str)
+        Detections with this score or more count; where it comes from.
+    warning : str, optional
+        What makes the figures too good.
     seed : int
         Of the bootstrap.
 
@@ -144,12 +149,11 @@ def score(
     dict
         The contents of ``metrics.json``.
     """
-    chosen, chosen_on = _threshold(detector, dataset, rule, threshold)
     of_source = by_source(dataset.of_split(split), detect_tiles(detector, dataset, split))
     fields = fields_of(dataset, split, of_source, detector.classes)
-    metrics = evaluate(fields, rule, chosen, chosen_on, seed=seed)
+    metrics = evaluate(fields, rule, *threshold, seed=seed)
     metrics["split"] = split
-    if warning := _warning(split, threshold):
+    if warning:
         metrics["warning"] = warning
         note(f"warning: {warning}")
     for line in caveats(metrics):
@@ -211,6 +215,11 @@ def _threshold(
     if detector.card and detector.card.threshold is not None:
         return detector.card.threshold, detector.card.threshold_from
     note("the weights carry no threshold; it is chosen on the validation split")
+    return threshold_on_val(detector, dataset, rule)
+
+
+def threshold_on_val(detector: Detector, dataset: Dataset, rule: Protocol) -> tuple[float, str]:
+    """The threshold of the best F1 on the validation split, and what is said of it."""
     found = by_source(dataset.of_split("val"), detect_tiles(detector, dataset, "val"))
     fields = fields_of(dataset, "val", found, detector.classes)
     if not any(len(field.truth) for field in fields):

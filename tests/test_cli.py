@@ -15,6 +15,7 @@ from typer.main import get_command
 import converters
 from converters.prepare import Selection
 from mitoyolo import __version__
+from mitoyolo.benchmark.run import BenchmarkOptions
 from mitoyolo.cli import app
 from mitoyolo.convert import ConvertOptions
 from mitoyolo.detect import DetectOptions
@@ -264,6 +265,21 @@ REACHES = {
         (Path("DIR"),),
         {"seed": 4, "cases": 5, "tiles": 6, "size": 256, "hard": True},
     ),
+    "benchmark": (
+        "mitoyolo.benchmark.run.benchmark",
+        "--data D --models yolov5s,vgg16 --epochs 7 --imgsz 96 --weights W --protocol midog "
+        "--out O --device 1",
+        (
+            Path("O"),
+            BenchmarkOptions(
+                data=(Path("D"),), models=("yolov5s", "vgg16"), seeds=(0, 1, 2), epochs=7, imgsz=96,
+                weights="W", protocol="midog", device="1",
+            ),
+            "mitoyolo benchmark --data D --models yolov5s,vgg16 --epochs 7 --imgsz 96 --weights W "
+            "--protocol midog --out O --device 1",
+        ),
+        {},
+    ),
     "grade": (
         "mitoyolo.grade.score",
         "--count 12 --area 2.5 --tumour melanoma",
@@ -286,7 +302,7 @@ def test_every_option_reaches_its_function(
         if name.startswith("--")
     }
     own = {"--quiet", "--debug", "--overwrite", "--help", "--fit", "--check", "--grid"}
-    own |= {"--table", "--json", "--field-diameter", "--seeds"}
+    own |= {"--table", "--json", "--field-diameter", "--seeds", "--quick"}
     assert offered - own == {word for word in call.split() if word.startswith("--")}
     got: list[object] = []
 

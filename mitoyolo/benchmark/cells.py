@@ -12,30 +12,38 @@ one with another model, seed or data set runs what is new::
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from converters.errors import MitoyoloError
+from converters.errors import InputError, MitoyoloError
 from converters.files import read_json, write_json
 from mitoyolo.benchmark.cost import cost
 from mitoyolo.benchmark.entries import Entry
 from mitoyolo.benchmark.peers import PEERS, RECORD
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors.base import Detector, load_detector
+from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.training import BEST, LAST
 from mitoyolo.detectors.weights import find_weights
-from mitoyolo.evaluation.protocols import get_protocol
+from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.images import read_rgb
 from mitoyolo.inference.apply import check_classes
-from mitoyolo.jobs import RUN_FILE, fingerprint, open_job
+from mitoyolo.jobs import RUN_FILE, open_job
 from mitoyolo.progress import is_quiet
+from mitoyolo.tiles import DEFAULT_OVERLAP
 from mitoyolo.train import INDEX as TRAINED
+from mitoyolo.train import tile_side
 from mitoyolo.val import INDEX as METRICS
-from mitoyolo.val import score
+from mitoyolo.val import score, threshold_on_val
 
 INDEX = "cell.json"
 
@@ -129,14 +137,6 @@ class Cell:
             "--device", self.device, *self.options, *(["--quiet"] if is_quiet() else []),
         ]  # fmt: skip
 
-    @cached_property
-    def detector(self) -> Detector:
-        """The trained model."""
-        if self.entry.is_peer:
-            peer = PEERS[self.entry.name]
-            return peer.load(self.best, self.dataset, device=self.device)
-        return load_detector(self.best, device=self.device)
-
     @property
     def can_export(self) -> bool:
         """Whether ``mitoyolo export`` knows its weights."""
@@ -153,37 +153,99 @@ class Cell:
         return self.run / BEST
 
 
-def complete(cell: Cell, tested: dict[str, Dataset], protocol: str | None) -> None:
+def complete(
+    cell: Cell,
+    tested: Mapping[str, Dataset],
+    protocol: str | None,
+    collect: Callable[[], AbstractContextManager[None]],
+) -> list[str]:
     """Train a cell, measure its model, and score it on the test splits; what is done is kept.
 
     Parameters
     ----------
     cell : Cell
-    tested : dict
+    tested : mapping
         Data sets by name, its own among them.
     protocol : str or None
         How detections are counted; None: as each data set says.
+    collect : callable
+        Gives the context in which each scoring on another data set may fail by itself.
+
+    Returns
+    -------
+    list of str
+        The data sets that it is scored on.
 
     Raises
     ------
     InputError
         The folder holds another call's work.
     TrainingError
-        The training failed.
+        The training failed, or its model cannot be used.
     """
     arguments = {
         "model": cell.entry.name,
         "options": cell.options,
-        "weights": fingerprint([cell.start]) if cell.start else "none",
+        "weights": content_hash(cell.start) if cell.start else "none",
         "dataset_hash": cell.dataset.hash(),
         "device": cell.device,
     }
-    with open_job(cell.folder, command="benchmark", arguments=arguments, index=INDEX) as job:
+    detector = cache(partial(_load, cell))  # once, and only where there is something to do
+    with open_job(
+        cell.folder, command="benchmark", arguments=arguments, index=INDEX, free=("device",)
+    ) as job:
         if not job.finished:
             _train(cell)
-            write_json(cell.folder / INDEX, _facts(cell))
+            try:
+                facts = _facts(cell, detector())
+            except InputError as error:  # else the job would take the training away
+                raise TrainingError(f"{cell}: {error}") from error
+            write_json(cell.folder / INDEX, facts)
+    # by the rule that counts, on the data that it was trained on: for all data sets and all models
+    rule = get_protocol(protocol or cell.dataset.block["protocol"])
+    own = _score(cell, cell.data, cell.dataset, rule, lambda: _threshold(cell, detector(), rule),
+                 detector)  # fmt: skip
+    done = [cell.data]
     for name, dataset in tested.items():
-        _score(cell, name, dataset, protocol)
+        if name == cell.data:
+            continue
+        with collect():
+            other = get_protocol(protocol or dataset.block["protocol"])
+            chosen = own["threshold"], f"{own['threshold_from']} of {cell.data}"
+            _score(cell, name, dataset, other, lambda: chosen, detector)  # noqa: B023 - called at once
+            done.append(name)
+    return done
+
+
+def _load(cell: Cell) -> Detector:
+    """The trained model; a peer's with the facts of its data, so that it is brought to others'
+    µm/px and colours as ours are."""
+    if not cell.entry.is_peer:
+        return load_detector(cell.best, device=cell.device)
+    detector = PEERS[cell.entry.name].load(cell.best, cell.dataset, device=cell.device)
+    block = cell.dataset.block
+    detector.card = Card(
+        family=cell.entry.name,
+        classes=detector.classes,
+        mpp=cell.dataset.mpp,
+        tile=tile_side(cell.dataset),
+        overlap=int(block.get("overlap", DEFAULT_OVERLAP)),
+        imgsz=detector.imgsz,
+        normalisation=cell.dataset.normalisation,
+        radius_um=float(block["radius_um"]),
+        protocol=block["protocol"],
+        threshold=None,
+        threshold_from="none chosen",
+        versions={},
+    )
+    return detector
+
+
+def _threshold(cell: Cell, detector: Detector, rule: Protocol) -> tuple[float, str]:
+    card = detector.card
+    if card and card.threshold is not None and card.protocol == rule.name:
+        return card.threshold, card.threshold_from
+    return threshold_on_val(detector, cell.dataset, rule)
 
 
 def _train(cell: Cell) -> None:
@@ -199,8 +261,8 @@ def _train(cell: Cell) -> None:
 
 
 def run_program(command: list[str]) -> int:
-    """Exit code of a program, which is stopped when we are."""
-    process = subprocess.Popen(command)
+    """Exit code of a program, which is stopped when we are, and speaks on standard error alone."""
+    process = subprocess.Popen(command, stdout=2, preexec_fn=_end_with_parent)
     try:
         return process.wait()
     except BaseException:
@@ -209,13 +271,22 @@ def run_program(command: list[str]) -> int:
         raise
 
 
-def _facts(cell: Cell) -> dict[str, Any]:
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end a program tidily when we are killed: prctl(2), PR_SET_PDEATHSIG."""
+    if _LIBC:
+        _LIBC.prctl(1, signal.SIGTERM)
+
+
+def _facts(cell: Cell, detector: Detector) -> dict[str, Any]:
     """What the training took, and what the model takes."""
     record = read_json(cell.run / (RECORD if cell.entry.is_peer else RUN_FILE))
     tiles = cell.dataset.of_split("train")[:TIMED_TILES]
     pictures = [read_rgb(cell.dataset.image_path(tile)) for tile in tiles]
     same = [picture for picture in pictures if picture.shape == pictures[0].shape]
-    spent = cost(cell.detector, same, weights=cell.best if cell.can_export else None)
+    spent = cost(detector, same, weights=cell.best if cell.can_export else None)
     took = spent.pop("ms_tile")
     return {
         "training_s": record["training_s"],
@@ -227,16 +298,32 @@ def _facts(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _score(cell: Cell, name: str, dataset: Dataset, protocol: str | None) -> None:
-    rule = get_protocol(protocol or dataset.block["protocol"])
+def _score(
+    cell: Cell,
+    name: str,
+    dataset: Dataset,
+    rule: Protocol,
+    threshold: Callable[[], tuple[float, str]],
+    detector: Callable[[], Detector],
+) -> dict[str, Any]:
+    """``metrics.json`` of a data set."""
     arguments = {
-        "weights_state": fingerprint([cell.best]),
+        "weights_hash": content_hash(cell.best),
         "dataset_hash": dataset.hash(),
         "protocol": rule.name,
         "device": cell.device,
     }
     folder = cell.scored(name)
-    with open_job(folder, command="benchmark", arguments=arguments, index=METRICS) as job:
-        if not job.finished:
-            check_classes(cell.detector, dataset)
-            score(cell.detector, dataset, "test", rule, folder)
+    with open_job(
+        folder, command="benchmark", arguments=arguments, index=METRICS, free=("device",)
+    ) as job:
+        if job.finished:
+            return dict(read_json(folder / METRICS))
+        check_classes(detector(), dataset)
+        return score(detector(), dataset, "test", rule, folder, threshold())
+
+
+def content_hash(path: Path) -> str:
+    """A short hash of a file's bytes, wherever it lies."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

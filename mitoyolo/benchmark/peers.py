@@ -410,7 +410,7 @@ def run(name: str, data: Path, out: Path, settings: Settings) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a call; the exit code, with what went wrong on standard error in one line."""
-    from mitoyolo.cli import one_line
+    from mitoyolo.cli import INTERRUPTED, one_line
 
     parser = argparse.ArgumentParser(prog="python -m mitoyolo.benchmark.peers")
     parser.add_argument("name", choices=list(PEERS))
@@ -431,6 +431,8 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         print(f"mitoyolo: {one_line(error)}", file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

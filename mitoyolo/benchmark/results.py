@@ -50,6 +50,7 @@ class Row:
     Attributes
     ----------
     entry : Entry
+    seeds : tuple of int
     trained, tested : str
         Names of the data sets.
     start : str
@@ -62,6 +63,7 @@ class Row:
     """
 
     entry: Entry
+    seeds: tuple[int, ...]
     trained: str
     tested: str
     start: str
@@ -106,31 +108,44 @@ class Row:
         return float(np.mean(values)) if values else None
 
 
-def read_rows(cells: Sequence[Cell], tested: Mapping[str, Dataset]) -> list[Row]:
-    """The rows of finished cells: by data set tested on, then trained on, in the models' order."""
+def read_rows(
+    done: Sequence[tuple[Cell, Sequence[str]]], datasets: Mapping[str, Dataset]
+) -> list[Row]:
+    """The rows of cells that are done, each with the data sets that it is scored on.
+
+    They come by data set tested on, then trained on; models in the order in which they are met.
+    """
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell, names in done:
+        for name in names:
+            groups.setdefault((name, cell.data, cell.entry.name), []).append(cell)
+    truths = {name: read_truths(dataset.root) for name, dataset in datasets.items()}
     rows = []
-    for name, dataset in tested.items():
-        truths = read_truths(dataset.root)
-        groups: dict[tuple[str, str], list[Cell]] = {}
-        for cell in cells:
-            if (cell.scored(name) / METRICS).exists():
-                groups.setdefault((cell.data, cell.entry.name), []).append(cell)
-        for (trained, _), members in groups.items():
-            scored = []
-            for cell in members:
-                folder = cell.scored(name)
-                fields = truths.fields(read_predictions(folder / PREDICTIONS, truths))
-                metrics = read_json(folder / METRICS)
-                scored.append(Scored(metrics, tuple(sorted(fields, key=lambda f: f.image))))
-            rows.append(
-                Row(
-                    entry=members[0].entry,
-                    trained=trained,
-                    tested=name,
-                    start=members[0].start.name if members[0].start else "none",
-                    facts=tuple(read_json(cell.folder / INDEX) for cell in members),
-                    scored=tuple(scored),
-                    epochs=members[0].epochs,
-                )
+    for (tested, trained, _), members in groups.items():
+        scored = []
+        for cell in members:
+            folder = cell.scored(tested)
+            found = read_predictions(folder / PREDICTIONS, truths[tested])
+            fields = sorted(truths[tested].fields(found), key=lambda field: field.image)
+            scored.append(Scored(read_json(folder / METRICS), tuple(fields)))
+        first = members[0]
+        rows.append(
+            Row(
+                entry=first.entry,
+                seeds=tuple(cell.seed for cell in members),
+                trained=trained,
+                tested=tested,
+                start=first.start.name if first.start else "none",
+                facts=tuple(read_json(cell.folder / INDEX) for cell in members),
+                scored=tuple(scored),
+                epochs=first.epochs,
             )
-    return rows
+        )
+    order = list(datasets)
+    models = [cell.entry.name for cell, _ in done]
+    return sorted(
+        rows,
+        key=lambda row: (
+            order.index(row.tested), order.index(row.trained), models.index(row.entry.name),
+        ),
+    )  # fmt: skip

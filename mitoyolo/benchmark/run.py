@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from converters.errors import InputError, MitoyoloError, OptionError
@@ -17,9 +18,10 @@ from mitoyolo.benchmark.published import notes, published
 from mitoyolo.benchmark.rendered import QUICK, Example, render
 from mitoyolo.benchmark.rendered import USUAL as RENDERED
 from mitoyolo.benchmark.results import read_rows
-from mitoyolo.benchmark.write import INDEX, write_all
+from mitoyolo.benchmark.write import INDEX, PARETO, SCORES, write_all
 from mitoyolo.dataset import Dataset, open_dataset
-from mitoyolo.jobs import locked, versions
+from mitoyolo.detectors.base import check_device
+from mitoyolo.jobs import check_apart, locked, versions
 from mitoyolo.many import LeftOut
 from mitoyolo.pool import cores
 from mitoyolo.progress import note
@@ -63,6 +65,9 @@ class BenchmarkOptions:
     quick: bool = False
 
 
+PARTS = ("cells", "data", "tables", "tables.md", SCORES, PARETO, INDEX)
+"""What stands in the folder of a benchmark."""
+
 EPOCHS = 50
 """On given data, as ``mitoyolo train`` has it."""
 
@@ -94,8 +99,11 @@ def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None
         those that failed.
     """
     entries = find_entries(options.models)
+    check_device(options.device)
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
-        raise OptionError(f"--seeds {options.seeds}: expected some, each once")
+        raise OptionError(f"--seeds {','.join(map(str, options.seeds))}: expected each once")
+    check_apart(out, options.data)
+    _check_ours(out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         datasets = _datasets(out, options)
@@ -116,27 +124,44 @@ def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None
             for name, dataset in datasets.items()
             for entry in entries
         ]
+        for cell in cells:
+            _ = cell.start  # weights that are not there are told before hours of training
         left_out = LeftOut("trainings", len(cells), MitoyoloError)
+        done = []
         try:
             with stoppable():
                 for number, cell in enumerate(cells, 1):
                     note(f"{number} of {len(cells)}: {cell}")
                     with left_out.collect():
-                        complete(cell, datasets, options.protocol)
+                        names = complete(cell, datasets, options.protocol, left_out.collect)
+                        done.append((cell, names))
         except Stopped:
             note("stopped; the same call goes on")
             return None
-        _write(out, cells, datasets, command)
+        _write(out, done, datasets, command, left_out.errors)
         left_out.check()
     return out / INDEX
+
+
+def _check_ours(out: Path) -> None:
+    """Refuse a folder that holds other things, which would be written over."""
+    others = [path.name for path in out.iterdir() if path.name not in PARTS] if out.is_dir() else []
+    if others or out.is_file():
+        raise InputError(
+            f"holds {others[0]}, which is no benchmark's" if others else "is a file",
+            file=out,
+            fix="give another --out",
+        )
 
 
 def _datasets(out: Path, options: BenchmarkOptions) -> dict[str, Dataset]:
     """The data sets by name."""
     if not options.data:
-        root = render(out / "data", _example(options))
-        return {root.name: open_dataset(root)}
-    found = [open_dataset(path) for path in options.data]
+        found = [open_dataset(render(out / "data", _example(options)))]
+    else:
+        found = [open_dataset(path) for path in options.data]
+    for each in found:
+        each.of_split("test")  # what none can be scored on is told before hours of training
     twice = [name for name, n in Counter(each.root.name for each in found).items() if n > 1]
     if twice:
         raise InputError(f"two data sets are called {twice[0]}", fix="rename one of the folders")
@@ -153,8 +178,14 @@ def _epochs(usual: int, quick: int, options: BenchmarkOptions) -> int:
     return quick if options.quick else usual
 
 
-def _write(out: Path, cells: Sequence[Cell], datasets: dict[str, Dataset], command: str) -> None:
-    rows = read_rows(cells, datasets)
+def _write(
+    out: Path,
+    done: Sequence[tuple[Cell, Sequence[str]]],
+    datasets: dict[str, Dataset],
+    command: str,
+    left_out: Sequence[str],
+) -> None:
+    rows = read_rows(done, datasets)
     if not rows:
         return
     shown = [
@@ -169,10 +200,28 @@ def _write(out: Path, cells: Sequence[Cell], datasets: dict[str, Dataset], comma
     ]
     facts = [
         ("command", command),
-        ("seeds", ", ".join(map(str, dict.fromkeys(cell.seed for cell in cells)))),
+        ("left out", "; ".join(left_out) or "nothing"),
+        ("date", datetime.now(UTC).date().isoformat()),
+        ("seeds", ", ".join(map(str, dict.fromkeys(cell.seed for cell, _ in done)))),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
-        ("machine", f"{platform.machine()}, {cores()} cores of {os.cpu_count()}"),
+        ("machine", f"{processor_name()}, {cores()} of its cores; GPU: {gpu_name() or 'none'}"),
         *((f"data set {name}", each.hash()) for name, each in datasets.items()),
     ]
     said = {one.source: notes(one.paper) for one in published() if notes(one.paper)}
     write_all(out, shown, rows, facts, said)
+
+
+def processor_name() -> str:
+    """What the machine calls its processor."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def gpu_name() -> str | None:
+    """The first GPU's name, if there is one."""
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

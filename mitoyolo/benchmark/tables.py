@@ -10,7 +10,6 @@ from mitoyolo.benchmark.published import Published
 from mitoyolo.benchmark.results import Row
 from mitoyolo.dataset import Dataset
 from mitoyolo.evaluation.cells import CELLS
-from mitoyolo.evaluation.metrics import Counts
 from mitoyolo.evaluation.protocols import PROTOCOLS, Protocol
 
 Value = str | int | float | None
@@ -56,11 +55,12 @@ def detectors(rows: Sequence[Row], datasets: dict[str, Dataset]) -> Table:
         "detectors",
         "Detectors",
         f"On whole images of the test split, by {_rules(own)}; threshold and epoch from the "
-        "validation split. F1, recall and precision of all seeds' detections together, with the "
+        "validation split (torchvision's loop keeps its last epoch). F1, recall and precision of "
+        "all seeds' detections together, with the "
         "95 % interval of F1 by the bootstrap; then the mean of the seeds' F1 and its standard "
         "deviation; F1 less that of YOLOv5n on the same images, with its interval.",
         ("data set", "training tiles", "test tiles", "model", "start", "epochs", "F1", "95 %",
-         "recall", "precision", "F1 of seeds", f"against {REFERENCE}", "false a mm²",
+         "recall", "precision", "seeds", "F1 of seeds", f"against {REFERENCE}", "false a mm²",
          "training, min"),
         tuple(_detector(row, rows, datasets[row.tested]) for row in own),
     )  # fmt: skip
@@ -80,6 +80,7 @@ def _detector(row: Row, rows: Sequence[Row], dataset: Dataset) -> tuple[Value, .
         _between(row.interval()[0]),
         counts.recall,
         counts.precision,
+        ", ".join(map(str, row.seeds)),
         _spread(row.f1s),
         _difference(row, rows),
         counts.fp / area if area else None,
@@ -88,13 +89,13 @@ def _detector(row: Row, rows: Sequence[Row], dataset: Dataset) -> tuple[Value, .
 
 
 def _difference(row: Row, rows: Sequence[Row]) -> str | None:
-    """Against the reference trained and tested on the same data from as many seeds."""
+    """Against the reference trained and tested on the same data from the same seeds."""
     others = [
         other
         for other in rows
         if other.entry.name == REFERENCE
         and (other.trained, other.tested) == (row.trained, row.tested)
-        and len(other.scored) == len(row.scored)
+        and other.seeds == row.seeds
     ]
     if not others or others[0] is row:
         return None
@@ -128,7 +129,7 @@ def kmit(
     return Table(
         "kmit-table-2",
         "The KMIT paper's Table II",
-        f"Ours by {_rules(own)}; the published figures as its source prints them.",
+        f"{f'Ours by {_rules(own)}; the' if own else 'The'} published figures as they are printed.",
         ("data set", "training tiles", "test tiles", "model", "F1", "recall", "precision",
          "training"),
         (*ours, *map(_published, published)),
@@ -137,10 +138,9 @@ def kmit(
 
 def rao(rows: Sequence[Row], published: Sequence[Published]) -> Table:
     """The MITOS-RCNN paper's Table II."""
-    own = [row for row in rows if row.trained == row.tested and row.entry.name in RAO]
     rule = PROTOCOLS["mitos-rcnn"]
     ours = []
-    for row in sorted(own, key=lambda row: (row.tested, RAO.index(row.entry.name))):
+    for row in _of_rao(rows):
         counts = row.pooled(rule)
         interval = _between(row.interval(rule)[0])
         ours.append((row.tested, row.entry.title, counts.f1, interval, counts.recall,
@@ -153,7 +153,8 @@ def rao(rows: Sequence[Row], published: Sequence[Published]) -> Table:
         "rao-table-2",
         "The MITOS-RCNN paper's Table II",
         f"By {rule.title}: of up to {CELLS} annotated mitoses and {CELLS} look-alikes, which are "
-        "called mitoses; what is detected elsewhere costs nothing. All seeds together.",
+        "called mitoses; what is detected elsewhere costs nothing. Thresholds are those of the "
+        "first table; all seeds together. Data without annotated look-alikes have no row.",
         ("data set", "model", "F1", "95 %", "recall", "precision"),
         (*ours, *theirs),
     )
@@ -162,21 +163,22 @@ def rao(rows: Sequence[Row], published: Sequence[Published]) -> Table:
 def confusions(rows: Sequence[Row]) -> Table:
     """The MITOS-RCNN paper's Fig. 4: a confusion matrix a model, a row each."""
     rule = PROTOCOLS["mitos-rcnn"]
-    own = [row for row in rows if row.trained == row.tested and row.entry.name in RAO]
     found = []
-    for row in sorted(own, key=lambda row: (row.tested, RAO.index(row.entry.name))):
+    for row in _of_rao(rows):
         lookalikes = sum(len(field.imposters) for field in row.scored[0].fields)
-        for one in row.scored:
+        for seed, one in zip(row.seeds, row.scored, strict=True):
             counts = one.counts(rule)
             right = min(CELLS, lookalikes) - counts.fp
-            found.append((row.tested, row.entry.title, counts.tp, counts.fn, counts.fp, right))
+            found.append(
+                (row.tested, row.entry.title, seed, counts.tp, counts.fn, counts.fp, right)
+            )
     return Table(
         "rao-figure-4",
         "The MITOS-RCNN paper's Fig. 4",
         f"By {rule.title}, a row a seed: annotated mitoses and look-alikes by what the model calls "
         "them.",
-        ("data set", "model", "mitoses called mitosis", "mitoses not", "look-alikes called mitosis",
-         "look-alikes not"),
+        ("data set", "model", "seed", "mitoses called mitosis", "mitoses not",
+         "look-alikes called mitosis", "look-alikes not"),
         tuple(found),
     )  # fmt: skip
 
@@ -187,8 +189,8 @@ def crossed(rows: Sequence[Row]) -> Table:
     return Table(
         "crossed",
         "Trained on one data set, tested on another",
-        f"By {_rules(foreign)} on the other's test split, at the threshold of the model's own "
-        "validation split; all seeds together.",
+        f"By {_rules(foreign)} on the other's test split, brought to the model's µm/px and "
+        "colours, at the threshold of the model's own validation split; all seeds together.",
         ("trained on", "tested on", "model", "F1", "95 %", "recall", "precision"),
         tuple(
             (row.trained, row.tested, row.entry.title, counts.f1, _between(row.interval()[0]),
@@ -232,7 +234,7 @@ def by_protocol(rows: Sequence[Row]) -> Table:
         ("trained on", "tested on", "model", *PROTOCOLS),
         tuple(
             (row.trained, row.tested, row.entry.title,
-             *(_f1(row.pooled(rule), rule, row) for rule in PROTOCOLS.values()))
+             *(_f1(row, rule) for rule in PROTOCOLS.values()))
             for row in rows
         ),
     )  # fmt: skip
@@ -250,8 +252,8 @@ def elsewhere(published: Sequence[Published]) -> Table:
          "comparable", "why", "source", "seen"),
         tuple(
             (one.dataset, one.method, *_ratios(one.f1, one.precision, one.recall),
-             one.protocol or None, one.scored, "yes" if one.comparable else "no", one.why,
-             one.source, one.seen)
+             one.protocol or None, one.scored, "yes" if one.comparable else "no",
+             "; ".join(filter(None, (one.why, one.note))), one.source, one.seen)
             for one in published
         ),
     )  # fmt: skip
@@ -292,10 +294,23 @@ def _spread(values: Sequence[float | None]) -> str | None:
     return f"{mean(known):.3f} ± {stdev(known):.3f}" if len(known) > 1 else None
 
 
-def _f1(counts: Counts, rule: Protocol, row: Row) -> float | None:
+def _of_rao(rows: Sequence[Row]) -> list[Row]:
+    """The MITOS-RCNN paper's models, in its order, on their own data."""
+    own = [
+        row
+        for row in rows
+        if row.trained == row.tested and row.entry.name in RAO and _has_imposters(row)
+    ]
+    return sorted(own, key=lambda row: RAO.index(row.entry.name))
+
+
+def _has_imposters(row: Row) -> bool:
+    return any(len(field.imposters) for field in row.scored[0].fields)
+
+
+def _f1(row: Row, rule: Protocol) -> float | None:
     """Undefined where a rule has nothing that could be false."""
-    has = any(len(field.imposters) for field in row.scored[0].fields)
-    return None if rule.against_imposters and not has else counts.f1
+    return None if rule.against_imposters and not _has_imposters(row) else row.pooled(rule).f1
 
 
 def _minutes(seconds: float | None) -> float | None:

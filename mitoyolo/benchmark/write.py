@@ -41,8 +41,10 @@ def write_all(
     """  # fmt: skip
     shown = [each for each in tables if each.rows]
     (out / "tables").mkdir(exist_ok=True)
+    for stale in set((out / "tables").glob("*.csv")) - {csv_of(out, each) for each in shown}:
+        stale.unlink()
     for each in shown:
-        write_csv(out / "tables" / f"{each.name}.csv", each.columns, each.rows)
+        write_csv(csv_of(out, each), each.columns, each.rows)
     write_text(out / "tables.md", "\n".join(map(markdown, shown)))
     own = [one for one in rows if one.trained == one.tested]
     draw_scores(own, out / SCORES)
@@ -60,6 +62,11 @@ def write_all(
         ("How these figures were obtained", table(("", ""), facts)),
     ]
     write_page(out / INDEX, "mitoyolo benchmark", sections)
+
+
+def csv_of(out: Path, each: Table) -> Path:
+    """The file of a table."""
+    return out / "tables" / f"{each.name}.csv"
 
 
 def _html(each: Table) -> str:
@@ -107,19 +114,25 @@ def draw_pareto(rows: Sequence[Row], path: Path) -> None:
 
 
 def _scatter(axes: Axes, rows: Sequence[Row], key: str, by: float) -> None:
-    points = []
-    for one in rows:
-        spent, f1 = one.mean(key), one.pooled().f1
-        if spent and f1 is not None:
-            points.append((spent / by, f1))
-            axes.plot(*points[-1], "o", color="C0")
-            axes.annotate(
-                one.entry.name, points[-1], (4, 3), textcoords="offset points", fontsize=7
-            )
-    if points:
-        axes.plot(*zip(*best_of(points), strict=True), color="0.6", zorder=0)
+    """A colour and a line for each data set."""
+    for number, tested in enumerate(dict.fromkeys(one.tested for one in rows)):
+        points = []
+        for one in rows:
+            spent, f1 = one.mean(key), one.pooled().f1
+            if one.tested == tested and spent and f1 is not None:
+                points.append((spent / by, f1))
+                axes.annotate(
+                    one.entry.name, points[-1], (4, 3), textcoords="offset points", fontsize=7
+                )
+        if points:
+            colour = f"C{number}"
+            axes.plot(*zip(*points, strict=True), "o", color=colour, label=tested)
+            axes.plot(*zip(*best_of(points), strict=True), color=colour, alpha=0.4, zorder=0)
     axes.set_xscale("log")
+    axes.margins(x=0.25)
     axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(fontsize="small")
 
 
 def best_of(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from mitoyolo.evaluation.protocols import Protocol
 from mitoyolo.evaluation.threshold import choose_threshold
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.scoring import by_source, fields_of
+from mitoyolo.memory import peak_mib
 from mitoyolo.progress import Bar
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def peak_memory_mib() -> dict[str, float]:
     """Most memory that this process has held so far, in MiB: of the machine, and of a GPU."""
     import torch
 
-    found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    found = {"process": peak_mib()}
     if torch.cuda.is_initialized():
         found["gpu"] = torch.cuda.max_memory_allocated() / 2**20
     return found

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,10 @@ import pytest
 from conftest import Cli
 from rendered import Cell, Source, card, write_dataset
 
+from converters.errors import InputError
 from mitoyolo.benchmark import cells
+from mitoyolo.benchmark.rendered import Example, render
+from mitoyolo.dataset import open_dataset
 from mitoyolo.detectors.checkpoint import read_checkpoint
 from mitoyolo.detectors.training import BEST
 from mitoyolo.detectors.yolo import start_model, write_start
@@ -50,14 +56,19 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def train(command: list[str]) -> int:
         calls.append(command)
-        run = Path(_option(command, "--project")) / _option(command, "--name")
+        is_peer = "mitoyolo.benchmark.peers" in command
+        run = Path(_option(command, "--out" if is_peer else "--project"))
+        run = run if is_peer else run / _option(command, "--name")
         model = start_model("yolov5n", None, LABELS, seed=int(_option(command, "--seed")))
         (run / BEST).parent.mkdir(parents=True, exist_ok=True)
         write_start(run / BEST, model)
+        record = {"training_s": 60.0, "images_per_s": 2.0, "peak_memory_mib": {"process": 500.0},
+                  "versions": {}, "settings": {"imgsz": 64}}  # fmt: skip
+        if is_peer:
+            (run / "record.json").write_text(json.dumps(record))
+            return 0
         finish(run / BEST, card(classes=LABELS, threshold=0.01, threshold_from="val split"))
         (run / "weights" / "state.pt").write_text("to go on with")
-        record = {"training_s": 60.0, "images_per_s": 2.0, "peak_memory_mib": {"process": 500.0},
-                  "versions": {}}  # fmt: skip
         (run / "run.json").write_text(json.dumps(record))
         (run / "summary.json").write_text("{}")
         return 0
@@ -68,6 +79,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 Call = Callable[..., Any]
+Patch = pytest.MonkeyPatch
 
 
 @pytest.fixture
@@ -188,6 +200,165 @@ def test_a_training_without_its_last_file_is_not_taken_for_one(
     assert "the training ended with exit code 0" in done.error
 
 
+def test_what_is_refused_does_not_stand_in_the_tables(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    call(data)
+    done = call(data, models="yolov5n,yolov5s", more=("--epochs", 3))
+    assert done.code == 1
+    assert [(row["model"], row["epochs"]) for row in rows(tmp_path, "detectors")] == [
+        ("YOLOv5s", "3")
+    ]
+    assert "another options" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_peer_has_one_threshold_of_its_own_data(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    other = write_data(tmp_path / "beta", shift=10)
+    done = call(data, other, models="yolov5n,ultralytics-yolov5n")
+    assert done.code == 0, done.err
+    peer = next(command for command in trained if "ultralytics-yolov5n" in command)
+    assert _option(peer, "--batch") == "16"
+    assert _option(peer, "--imgsz") == "64"  # of the tiles
+    cell = tmp_path / "out" / "cells" / "alpha" / "ultralytics-yolov5n" / "seed-0"
+    own, foreign = (
+        json.loads((cell / f"on-{name}" / "metrics.json").read_text()) for name in ("alpha", "beta")
+    )
+    assert own["threshold_from"] == "val split, best F1 by centroid"
+    assert foreign["threshold"] == own["threshold"]
+    assert foreign["threshold_from"].endswith("of alpha")
+
+
+def test_another_protocol_chooses_all_thresholds_anew(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    call(data, more=("--protocol", "amida13"))
+    cell = tmp_path / "out" / "cells" / "alpha" / "yolov5n" / "seed-0"
+    metrics = json.loads((cell / "on-alpha" / "metrics.json").read_text())
+    assert metrics["protocol"] == "amida13"
+    assert metrics["threshold_from"] == "val split, best F1 by amida13"
+
+
+def test_a_test_on_others_data_fails_alone(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path, monkeypatch: Patch
+) -> None:
+    other = write_data(tmp_path / "beta", shift=10)
+    looked_at: list[str] = []
+
+    def check(detector: Any, dataset: Any) -> None:
+        looked_at.append(dataset.root.name)
+        if looked_at.count("alpha") == 2:  # first by its own model, then by beta's
+            raise InputError("other classes", file=dataset.root)
+
+    monkeypatch.setattr(cells, "check_classes", check)
+    done = call(data, other)
+    assert done.code == 1
+    assert "other classes" in done.error
+    assert {row["data set"] for row in rows(tmp_path, "detectors")} == {"alpha", "beta"}
+    assert [row["trained on"] for row in rows(tmp_path, "crossed")] == ["alpha"]
+
+
+def test_models_that_cannot_be_measured_keep_their_training(
+    call: Call,
+    data: Path,
+    trained: list[list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*given: Any, **more: Any) -> Any:
+        raise InputError("no such thing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "cost", broken)
+        assert "no such thing" in call(data).error
+    best = tmp_path / "out" / "cells" / "alpha" / "yolov5n" / "seed-0" / "run" / BEST
+    assert best.exists()
+    assert call(data).code == 0
+
+
+def test_a_moved_folder_is_still_finished(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path, cli: Cli
+) -> None:
+    call(data)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    (tmp_path / "moved").rename(tmp_path / "out")
+    best = tmp_path / "out" / "cells" / "alpha" / "yolov5n" / "seed-0" / "run" / BEST
+    best.touch()
+    assert call(data).code == 0
+    assert len(trained) == 1
+
+
+def test_tables_of_a_former_call_do_not_stay(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    call(data, write_data(tmp_path / "beta", shift=10))
+    assert (tmp_path / "out" / "tables" / "crossed.csv").exists()
+    call(data)
+    assert not (tmp_path / "out" / "tables" / "crossed.csv").exists()
+
+
+def test_folders_of_other_things_are_refused(
+    cli: Cli, data: Path, tmp_path: Path, trained: list[list[str]]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    done = cli("benchmark", "--data", data, "--weights", "none", "--out", tmp_path / "mine")
+    assert "no benchmark's" in done.error
+    done = cli("benchmark", "--data", data, "--weights", "none", "--out", data)
+    assert "lie in each other" in done.error
+    assert trained == []
+
+
+def test_data_without_a_test_split_are_told_first(
+    call: Call, tmp_path: Path, trained: list[list[str]]
+) -> None:
+    marks = (Cell(20, 20),)
+    sources = [Source(split, split, marks, width=128) for split in ("train", "val")]
+    assert "test" in call(write_dataset(tmp_path / "d", sources, labels=LABELS)).error
+    assert trained == []
+
+
+def test_weights_that_are_not_there_are_told_first(
+    cli: Cli, data: Path, tmp_path: Path, trained: list[list[str]]
+) -> None:
+    done = cli("benchmark", "--data", data, "--models", "yolov5n", "--weights", "gone.pt",
+               "--out", tmp_path / "out")  # fmt: skip
+    assert "gone.pt" in done.error
+    assert trained == []
+
+
+def test_a_program_ends_with_its_parent_and_is_silent_on_stdout() -> None:
+    script = (
+        "import sys, os, signal; from mitoyolo.benchmark.cells import run_program;"
+        "run_program([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True);"
+        " time.sleep(60)'])"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert parent.stderr and parent.stdout
+    child = int(parent.stderr.readline())  # what it printed
+    parent.kill()
+    assert parent.stdout.read() == ""
+    for _ in range(600):
+        if not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text():
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the program outlived its parent")
+
+
+def test_the_rendered_data(tmp_path: Path) -> None:
+    root = render(tmp_path, Example("small", 5, 1, 342, 128))
+    dataset = open_dataset(root)
+    assert {(tile.width, tile.height) for tile in dataset.tiles} == {(128, 128)}
+    assert tuple(dataset.labels) == LABELS
+    assert dataset.normalisation
+    assert dataset.block["protocol"] == "atypia14"
+    assert render(tmp_path, Example("small", 5, 1, 342, 128)) == root
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -196,6 +367,7 @@ def test_a_training_without_its_last_file_is_not_taken_for_one(
         (("--seeds", "1,1"), "each once"),
         (("--seeds", "x"), "--seeds"),
         (("--quick",), "--quick"),
+        (("--protocol", "nonsense"), "nonsense"),
     ],
 )
 def test_wrong_calls(

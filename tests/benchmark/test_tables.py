@@ -52,7 +52,8 @@ def scored(found: Sequence[float], scores: Sequence[float] = ()) -> Scored:
 
 def row(name: str, *seeds: Scored, trained: str = "a", tested: str = "a") -> Row:
     facts = tuple({**FACTS, "training_s": 60.0 * (i + 1)} for i in range(len(seeds)))
-    return Row(ENTRIES[name], trained, tested, "none", facts, seeds, 5)
+    numbers = tuple(range(len(seeds)))
+    return Row(ENTRIES[name], numbers, trained, tested, "none", facts, seeds, 5)
 
 
 BOTH = scored([50, 150])  # F1 1
@@ -86,9 +87,11 @@ def test_differences_are_from_the_reference_on_the_same_images() -> None:
     assert column == [None, "+0.333 (+0.333 to +0.333)", "+0.000 (+0.000 to +0.000)"]
 
 
-def test_other_numbers_of_seeds_are_not_compared() -> None:
-    table = tables.detectors([row("yolov5n", ONE, ONE), row("vgg16", BOTH)], DATA)
+def test_other_seeds_are_not_compared() -> None:
+    other = replace(row("vgg16", BOTH), seeds=(3,))
+    table = tables.detectors([row("yolov5n", ONE), other], DATA)
     assert cell(table, 1, "against yolov5n") is None
+    assert [cell(table, i, "seeds") for i in range(2)] == ["0", "3"]
 
 
 def test_foreign_rows_stand_in_their_own_table() -> None:
@@ -120,8 +123,8 @@ def test_the_matrices_are_of_annotated_cells() -> None:
     rows = [row("mitos-rcnn", BOTH), row("vgg16", WRONG), row("yolov5n", WRONG)]
     table = tables.confusions(rows)
     assert [line[1:] for line in table.rows] == [
-        ("Faster R-CNN, VGG-16", 6, 6, 6, 0),
-        ("MITOS-RCNN", 12, 0, 0, 6),
+        ("Faster R-CNN, VGG-16", 0, 6, 6, 6, 0),
+        ("MITOS-RCNN", 0, 12, 0, 0, 6),
     ]
 
 
@@ -147,6 +150,8 @@ def test_without_look_alikes_nothing_could_be_false() -> None:
     table = tables.by_protocol([row("yolov5n", replace(bare, fields=fields))])
     assert cell(table, 0, "mitos-rcnn") is None
     assert cell(table, 0, "atypia14") == pytest.approx(0.5)
+    vgg = [row("vgg16", replace(bare, fields=fields))]
+    assert tables.rao(vgg, ()).rows == tables.confusions(vgg).rows == ()
 
 
 def test_an_undefined_f1_is_not_averaged_away() -> None:
@@ -163,6 +168,51 @@ def test_published_figures_say_whether_they_are_comparable() -> None:
     assert cell(table, 0, "F1") == "0.611"
     assert cell(table, 0, "comparable") == "yes"
     assert cell(table, 0, "seen") == "memory"
+
+
+def test_every_column_of_the_papers_tables() -> None:
+    one = published("kmit")[4]
+    table = tables.kmit([row("yolov5n", WRONG, WRONG)], [one], DATA)
+    ours, theirs = (dict(zip(table.columns, line, strict=True)) for line in table.rows)
+    assert (ours["training tiles"], ours["test tiles"]) == (30, 12)
+    assert (ours["recall"], ours["precision"]) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert theirs == {
+        "data set": "the paper, Table II: KMIT", "training tiles": 45006, "test tiles": 11251,
+        "model": "YOLOv5", "F1": "0.8423", "recall": "0.8162", "precision": "0.8676",
+        "training": "9 h 12 min",
+    }  # fmt: skip
+
+
+def test_every_column_of_the_costs() -> None:
+    table = tables.costs([row("yolov5n", BOTH, ONE)])
+    assert dict(zip(table.columns, table.rows[0], strict=True)) == {
+        "data set": "a", "model": "YOLOv5n", "parameters, M": 2.5, "input, px": 256, "GFLOPs": 7.1,
+        "torch, ms a tile": 12.0, "OpenVINO, ms a tile": None, "training, tiles/s": 4.0,
+        "training, MiB": 1000, "F1": pytest.approx(36 / 42),
+    }  # fmt: skip
+
+
+def test_hours_are_told_as_such() -> None:
+    long = row("yolov5n", BOTH)
+    long = replace(long, facts=({**FACTS, "training_s": 7500.0},))
+    assert tables.kmit([long], (), DATA).rows[0][-1] == "2 h 05 min"
+
+
+def test_recall_and_precision_of_others_data() -> None:
+    lone = scored([50])
+    table = tables.crossed([row("yolov5n", lone, trained="b")])
+    assert cell(table, 0, "recall") == pytest.approx(0.5)
+    assert cell(table, 0, "precision") == 1.0
+    assert cell(table, 0, "95 %") == "0.667 to 0.667"
+
+
+def test_what_a_source_notes_is_told() -> None:
+    (one,) = published("shen-2025")
+    assert "test images of MIDOG 2022" in str(cell(tables.elsewhere([one]), 0, "why"))
+    fields = dict(
+        zip(*[(t := tables.elsewhere(published("chen-2016"))).columns, t.rows[0]], strict=True)
+    )
+    assert (fields["precision"], fields["recall"]) == ("0.804", "0.772")
 
 
 def test_markdown() -> None:
