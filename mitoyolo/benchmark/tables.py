@@ -209,7 +209,8 @@ def costs(rows: Sequence[Row]) -> Table:
         "Size and speed",
         "Means over the seeds. GFLOPs of one tile at the model's input, a multiply-add being two; "
         "ms a tile one at a time, medians; training with its own validation, which torchvision's "
-        "loop lacks; memory is the most that the training's first process held. "
+        "loop lacks, and of peers with the seconds of setting up; memory is the most that the "
+        "training's first process held. "
         f"F1 by {_rules(own)}.",
         ("data set", "model", "parameters, M", "input, px", "GFLOPs", "torch, ms a tile",
          "OpenVINO, ms a tile", "training, tiles/s", "training, MiB", "F1"),
