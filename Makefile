@@ -49,10 +49,10 @@ test: $(READY)  ## all tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-trainings test-others
 
 test-trainings: $(READY)
-	$(BIN)/python -m pytest tests/detectors
 	$(BIN)/python -m pytest $(TRAININGS)
 
 test-others: $(READY)
+	$(BIN)/python -m pytest tests/detectors
 	$(BIN)/python -m pytest --ignore=tests/detectors $(addprefix --ignore=,$(TRAININGS))
 
 test-long: $(READY)  ## the trainings that `make test` leaves out, some minutes each
