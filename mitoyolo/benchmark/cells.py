@@ -47,7 +47,7 @@ from mitoyolo.val import score, threshold_on_val
 
 INDEX = "cell.json"
 
-TIMED_TILES = 4
+TIMED_TILES = 2
 """Tiles on which the speed is measured."""
 
 

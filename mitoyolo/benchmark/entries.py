@@ -47,7 +47,7 @@ _SMALL_RCNN = (
     "--set", "proposals=100",
 )  # fmt: skip
 # so that each trains for about as many minutes on two cores
-_YOLO = partial(Entry, epochs=40, quick=6)
+_YOLO = partial(Entry, epochs=40, quick=4)
 _RCNN = partial(Entry, epochs=3, quick=1)
 
 _TITLES = {
