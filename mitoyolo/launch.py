@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ from typing import Any
 
 from converters.errors import MitoyoloError
 from mitoyolo.distributed import MEETING
-from mitoyolo.stopping import Stopped
+from mitoyolo.stopping import Stopped, end_with_parent
 
 LAUNCHED = "MITOYOLO_LAUNCHED"
 """Set, to the launcher's own number, for the processes that :func:`launch` started: it speaks for
@@ -125,17 +124,11 @@ def _silence() -> None:
 
 
 def die_with_launcher() -> None:
-    """Have the kernel end this process when the launcher's dies, be it by SIGKILL.
-
-    As ``prctl(2)`` describes PR_SET_PDEATHSIG; elsewhere than on Linux, nothing.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.environ.get(LAUNCHED) != str(os.getppid()):  # it died before the kernel was asked
-            sys.exit(1)
-
-
-_PR_SET_PDEATHSIG = 1
+    """Have the kernel end this process when the launcher's dies; only on Linux."""
+    end_with_parent(signal.SIGKILL)
+    died = os.environ.get(LAUNCHED) != str(os.getppid())  # before the kernel was asked
+    if sys.platform == "linux" and died:
+        sys.exit(1)
 
 
 def _why(failures: dict[int, Any]) -> LaunchError:

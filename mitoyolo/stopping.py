@@ -1,8 +1,10 @@
-"""SIGTERM, by which clusters announce that they take a machine back: leave at once, and tidily."""
+"""Ends from outside: SIGTERM, by which clusters take a machine back, and the death of a parent."""
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +31,16 @@ def stoppable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # before any fork
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent dies, be it by SIGKILL.
+
+    As ``prctl(2)`` describes PR_SET_PDEATHSIG; elsewhere than on Linux, nothing.
+    """
+    if _PRCTL:
+        _PRCTL(_PR_SET_PDEATHSIG, number)

@@ -12,7 +12,6 @@ one with another model, seed or data set runs what is new::
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import signal
 import subprocess
@@ -39,6 +38,7 @@ from mitoyolo.images import read_rgb
 from mitoyolo.inference.apply import check_classes
 from mitoyolo.jobs import RUN_FILE, open_job
 from mitoyolo.progress import is_quiet
+from mitoyolo.stopping import end_with_parent
 from mitoyolo.tiles import DEFAULT_OVERLAP
 from mitoyolo.train import INDEX as TRAINED
 from mitoyolo.train import tile_side
@@ -262,22 +262,14 @@ def _train(cell: Cell) -> None:
 
 def run_program(command: list[str]) -> int:
     """Exit code of a program, which is stopped when we are, and speaks on standard error alone."""
-    process = subprocess.Popen(command, stdout=2, preexec_fn=_end_with_parent)
+    with_us = partial(end_with_parent, signal.SIGTERM)  # were we killed
+    process = subprocess.Popen(command, stdout=2, preexec_fn=with_us)
     try:
         return process.wait()
     except BaseException:
         process.terminate()
         process.wait()
         raise
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end a program tidily when we are killed: prctl(2), PR_SET_PDEATHSIG."""
-    if _LIBC:
-        _LIBC.prctl(1, signal.SIGTERM)
 
 
 def _facts(cell: Cell, detector: Detector) -> dict[str, Any]:
