@@ -262,6 +262,12 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def content_hash(path: Path) -> str:
+    """A short hash of a file's bytes, wherever it lies."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def fingerprint(paths: Iterable[Path]) -> str:
     """A short hash of the files' absolute names, sizes and times: has the input changed since?"""
     digest = hashlib.sha256()

@@ -6,7 +6,6 @@ import os
 import subprocess
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from mitoyolo.distributed import (
     this_process,
 )
 from mitoyolo.evaluation.protocols import get_protocol
-from mitoyolo.jobs import differing, open_job, start_over, versions
+from mitoyolo.jobs import content_hash, differing, open_job, start_over, versions
 from mitoyolo.launch import LAUNCHED, launch, share_cores
 from mitoyolo.progress import bar, note, set_quiet
 from mitoyolo.report.training import draw_curves
@@ -174,7 +173,7 @@ def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
         "imgsz": imgsz,
         "batch": batch,
         "weights": str(weights.resolve()) if weights else "none",
-        "weights_hash": sha256(weights.read_bytes()).hexdigest()[:16] if weights else None,
+        "weights_hash": content_hash(weights) if weights else None,
         "data": str(dataset.root.resolve()),
         "dataset_hash": dataset.hash(),
     }
@@ -320,23 +319,15 @@ def _conclude(plan: _Plan, run: Path, options: TrainOptions, outcome: Outcome) -
     """Give the weights their cards, draw the curves; the contents of ``summary.json``."""
     dataset = plan.dataset
     protocol = get_protocol(dataset.block["protocol"])
-    card = Card(
-        family=options.model,
-        classes=tuple(dataset.labels),
-        mpp=dataset.mpp,
-        tile=tile_side(dataset),
-        overlap=int(dataset.block.get("overlap", DEFAULT_OVERLAP)),
-        imgsz=plan.imgsz,
-        normalisation=dataset.normalisation,
-        radius_um=float(dataset.block["radius_um"]),
-        protocol=protocol.name,
+    bare = bare_card(dataset, options.model, plan.imgsz)
+    card = replace(
+        bare,
         threshold=outcome.threshold,
         threshold_from=f"val split, best F1 by {protocol.name}, epoch {outcome.epoch}",
-        versions=versions(),
     )
     finish = import_module(plan.family.trains).finish
     finish(run / BEST, card)
-    finish(run / LAST, card if outcome.epoch == outcome.epochs else _bare(card))
+    finish(run / LAST, card if outcome.epoch == outcome.epochs else bare)
     if outcome.batch != plan.batch:
         note(f"the batch was halved to {outcome.batch}, since the GPU's memory ran out")
     if outcome.epochs < options.epochs:
@@ -365,9 +356,22 @@ def _conclude(plan: _Plan, run: Path, options: TrainOptions, outcome: Outcome) -
     }
 
 
-def _bare(card: Card) -> Card:
-    """The card of other weights than those that the threshold was chosen for."""
-    return replace(card, threshold=None, threshold_from="none chosen")
+def bare_card(dataset: Dataset, family: str, imgsz: int) -> Card:
+    """The card of a model trained on a data set, for which no threshold was chosen."""
+    return Card(
+        family=family,
+        classes=tuple(dataset.labels),
+        mpp=dataset.mpp,
+        tile=_tile_size(dataset),
+        overlap=int(dataset.block.get("overlap", DEFAULT_OVERLAP)),
+        imgsz=imgsz,
+        normalisation=dataset.normalisation,
+        radius_um=float(dataset.block["radius_um"]),
+        protocol=dataset.block["protocol"],
+        threshold=None,
+        threshold_from="none chosen",
+        versions=versions(),
+    )
 
 
 def _warn(dataset: Dataset) -> None:
@@ -388,7 +392,7 @@ def _check(dataset: Dataset) -> None:
         dataset.image_path(tile)
 
 
-def tile_side(dataset: Dataset) -> int:
+def _tile_size(dataset: Dataset) -> int:
     """The commonest longer side of the tiles."""
     return Counter(max(tile.width, tile.height) for tile in dataset.tiles).most_common(1)[0][0]
 

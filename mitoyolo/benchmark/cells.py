@@ -12,7 +12,6 @@ one with another model, seed or data set runs what is new::
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import subprocess
 import sys
@@ -30,18 +29,16 @@ from mitoyolo.benchmark.entries import Entry
 from mitoyolo.benchmark.peers import PEERS, RECORD
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors.base import Detector, load_detector
-from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.training import BEST, LAST
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.images import read_rgb
 from mitoyolo.inference.apply import check_classes
-from mitoyolo.jobs import RUN_FILE, open_job
+from mitoyolo.jobs import RUN_FILE, content_hash, open_job
 from mitoyolo.progress import is_quiet
 from mitoyolo.stopping import end_with_parent
-from mitoyolo.tiles import DEFAULT_OVERLAP
 from mitoyolo.train import INDEX as TRAINED
-from mitoyolo.train import tile_side
+from mitoyolo.train import bare_card
 from mitoyolo.val import INDEX as METRICS
 from mitoyolo.val import score, threshold_on_val
 
@@ -49,7 +46,6 @@ INDEX = "cell.json"
 
 TIMED_TILES = 2
 """Tiles on which the speed is measured."""
-
 
 STRIDE = 32
 """Pixels to a multiple of which a peer's input is rounded up, as YOLO's is."""
@@ -152,6 +148,11 @@ class Cell:
         """The weights that are scored."""
         return self.run / BEST
 
+    @cached_property
+    def best_hash(self) -> str:
+        """Of these weights, when the training is done: half a gigabyte, read once."""
+        return content_hash(self.best)
+
 
 def complete(
     cell: Cell,
@@ -223,21 +224,7 @@ def _load(cell: Cell) -> Detector:
     if not cell.entry.is_peer:
         return load_detector(cell.best, device=cell.device)
     detector = PEERS[cell.entry.name].load(cell.best, cell.dataset, device=cell.device)
-    block = cell.dataset.block
-    detector.card = Card(
-        family=cell.entry.name,
-        classes=detector.classes,
-        mpp=cell.dataset.mpp,
-        tile=tile_side(cell.dataset),
-        overlap=int(block.get("overlap", DEFAULT_OVERLAP)),
-        imgsz=detector.imgsz,
-        normalisation=cell.dataset.normalisation,
-        radius_um=float(block["radius_um"]),
-        protocol=block["protocol"],
-        threshold=None,
-        threshold_from="none chosen",
-        versions={},
-    )
+    detector.card = bare_card(cell.dataset, cell.entry.name, detector.imgsz)
     return detector
 
 
@@ -300,7 +287,7 @@ def _score(
 ) -> dict[str, Any]:
     """``metrics.json`` of a data set."""
     arguments = {
-        "weights_hash": content_hash(cell.best),
+        "weights_hash": cell.best_hash,
         "dataset_hash": dataset.hash(),
         "protocol": rule.name,
         "device": cell.device,
@@ -313,9 +300,3 @@ def _score(
             return dict(read_json(folder / METRICS))
         check_classes(detector(), dataset)
         return score(detector(), dataset, "test", rule, folder, threshold())
-
-
-def content_hash(path: Path) -> str:
-    """A short hash of a file's bytes, wherever it lies."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
