@@ -11,9 +11,8 @@ from typing import Any
 from converters.files import write_json
 from converters.model import LABELS
 from converters.mpp import Mpp
-from mitoyolo.evaluation.bootstrap import paired_f1_difference
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.evaluation.metrics import Counts, caveats, count
+from mitoyolo.evaluation.metrics import caveats, count, paired
 from mitoyolo.evaluation.metrics import evaluate as score
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.evaluation.threshold import DEFAULT, choose_threshold
@@ -117,7 +116,7 @@ def evaluate(
             "predictions": str(against.resolve()),
             "threshold": cut,
             "threshold_from": cut_from,
-            **_paired(
+            **paired(
                 count(fields, rule, metrics["threshold"]),
                 count(others, rule, cut),
                 [field.case for field in fields],
@@ -190,14 +189,3 @@ def _threshold(fields: list[Field], rule: Protocol, given: float | None) -> tupl
     if given is None:
         return choose_threshold(fields, rule), f"best F1 by {rule.name} on these very predictions"
     return given, "given by --threshold" if given else "every prediction counts"
-
-
-def _paired(mine: Counts, theirs: Counts, cases: list[str], seed: int) -> dict[str, Any]:
-    """The other predictions' counts, and what the first are better by."""
-    interval, over = paired_f1_difference(mine.per_field, theirs.per_field, cases, seed)
-    return {
-        **theirs.summary(),
-        "f1_difference": None if mine.f1 is None or theirs.f1 is None else mine.f1 - theirs.f1,
-        "f1_difference_ci95": list(interval) if interval else None,
-        "f1_difference_ci95_over": over,
-    }

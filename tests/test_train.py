@@ -157,7 +157,6 @@ def test_the_last_weights_carry_a_threshold_only_if_they_are_the_best(run: Run) 
     summary = read(run.folder / "summary.json")
     same = summary["best_epoch"] == summary["epochs"]
     assert last.threshold == (summary["threshold"] if same else None)
-    assert module._bare(last).threshold is None
 
 
 def test_plain_ultralytics_loads_and_applies_the_weights(run: Run) -> None:

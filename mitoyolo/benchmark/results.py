@@ -13,9 +13,9 @@ from converters.files import read_json
 from mitoyolo.benchmark.cells import INDEX, Cell
 from mitoyolo.benchmark.entries import Entry
 from mitoyolo.dataset import Dataset
-from mitoyolo.evaluation.bootstrap import Interval, f1_interval, paired_f1_difference
+from mitoyolo.evaluation.bootstrap import Interval, f1_interval
 from mitoyolo.evaluation.fields import Field
-from mitoyolo.evaluation.metrics import Counts, count
+from mitoyolo.evaluation.metrics import Counts, count, paired
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.inference.predictions import read_predictions
 from mitoyolo.inference.tables import PREDICTIONS
@@ -76,12 +76,22 @@ class Row:
         """By which thresholds were chosen and the detections are counted."""
         return get_protocol(self.scored[0].metrics["protocol"])
 
-    def pooled(self, protocol: Protocol | None = None) -> Counts:
+    @property
+    def is_own(self) -> bool:
+        """Whether it is tested on the data that it was trained on."""
+        return self.trained == self.tested
+
+    def pooled(self, protocol: Protocol) -> Counts:
         """The counts of all seeds, image by image."""
-        rule = protocol or self.protocol
-        return Counts(per_field=np.sum([one.counts(rule).per_field for one in self.scored], axis=0))
+        of_seeds = [one.counts(protocol).per_field for one in self.scored]
+        return Counts(per_field=np.sum(of_seeds, axis=0))
 
     @cached_property
+    def counts(self) -> Counts:
+        """:meth:`pooled` by the row's own protocol."""
+        return self.pooled(self.protocol)
+
+    @property
     def f1s(self) -> list[float | None]:
         """F1 of each seed."""
         return [one.metrics["f1"] for one in self.scored]
@@ -92,15 +102,13 @@ class Row:
         return [field.case for field in self.scored[0].fields]
 
     def interval(self, protocol: Protocol | None = None) -> Interval:
-        """95 % interval of the F1 of :meth:`pooled`, the scorer's own."""
-        return f1_interval(self.pooled(protocol).per_field, self.cases, seed=0)
+        """95 % interval of the F1 of all seeds together, the scorer's own."""
+        counts = self.pooled(protocol) if protocol else self.counts
+        return f1_interval(counts.per_field, self.cases, seed=0)
 
-    def against(self, other: Row) -> tuple[float | None, Interval]:
-        """F1 of this less that of another on the same images, and its 95 % interval."""
-        mine, theirs = self.pooled(), other.pooled()
-        between = paired_f1_difference(mine.per_field, theirs.per_field, self.cases, seed=0)
-        known = mine.f1 is not None and theirs.f1 is not None
-        return (mine.f1 - theirs.f1 if known else None), between  # type: ignore[operator]
+    def against(self, other: Row) -> dict[str, Any]:
+        """F1 less another's on the same images, :func:`mitoyolo.evaluation.metrics.paired`."""
+        return paired(self.counts, other.counts, self.cases, seed=0)
 
     def mean(self, key: str) -> float | None:
         """Mean over the seeds of a number of ``cell.json``."""

@@ -11,6 +11,7 @@ from mitoyolo.benchmark.results import Row
 from mitoyolo.dataset import Dataset
 from mitoyolo.evaluation.cells import CELLS
 from mitoyolo.evaluation.protocols import PROTOCOLS, Protocol
+from mitoyolo.report.page import interval
 
 Value = str | int | float | None
 
@@ -50,7 +51,7 @@ REFERENCE = "yolov5n"
 
 def detectors(rows: Sequence[Row], datasets: dict[str, Dataset]) -> Table:
     """Every model on the data that it was trained on: the columns of the KMIT paper's Table II."""
-    own = [row for row in rows if row.trained == row.tested]
+    own = [row for row in rows if row.is_own]
     return Table(
         "detectors",
         "Detectors",
@@ -67,7 +68,7 @@ def detectors(rows: Sequence[Row], datasets: dict[str, Dataset]) -> Table:
 
 
 def _detector(row: Row, rows: Sequence[Row], dataset: Dataset) -> tuple[Value, ...]:
-    counts = row.pooled()
+    counts = row.counts
     area = len(row.scored) * sum(field.area_mm2 or 0.0 for field in row.scored[0].fields)
     return (
         row.tested,
@@ -77,7 +78,7 @@ def _detector(row: Row, rows: Sequence[Row], dataset: Dataset) -> tuple[Value, .
         row.start,
         row.epochs,
         counts.f1,
-        _between(row.interval()[0]),
+        interval(row.interval()[0]),
         counts.recall,
         counts.precision,
         ", ".join(map(str, row.seeds)),
@@ -99,11 +100,12 @@ def _difference(row: Row, rows: Sequence[Row]) -> str | None:
     ]
     if not others or others[0] is row:
         return None
-    difference, (interval, _) = row.against(others[0])
-    if difference is None:
+    found = row.against(others[0])
+    if found["f1_difference"] is None:
         return None
-    return f"{difference:+.3f}" + (
-        f" ({interval[0]:+.3f} to {interval[1]:+.3f})" if interval else ""
+    ends = found["f1_difference_ci95"]
+    return f"{found['f1_difference']:+.3f}" + (
+        f" ({ends[0]:+.3f} to {ends[1]:+.3f})" if ends else ""
     )
 
 
@@ -111,7 +113,7 @@ def kmit(
     rows: Sequence[Row], published: Sequence[Published], datasets: dict[str, Dataset]
 ) -> Table:
     """The KMIT paper's Table II, ours above the published."""
-    own = [row for row in rows if row.trained == row.tested and row.entry.name in KMIT]
+    own = [row for row in rows if row.is_own and row.entry.name in KMIT]
     ours = [
         (
             row.tested,
@@ -124,7 +126,7 @@ def kmit(
             _duration(row.mean("training_s")),
         )
         for row in own
-        for counts in [row.pooled()]
+        for counts in [row.counts]
     ]
     return Table(
         "kmit-table-2",
@@ -142,8 +144,8 @@ def rao(rows: Sequence[Row], published: Sequence[Published]) -> Table:
     ours = []
     for row in _of_rao(rows):
         counts = row.pooled(rule)
-        interval = _between(row.interval(rule)[0])
-        ours.append((row.tested, row.entry.title, counts.f1, interval, counts.recall,
+        between = interval(row.interval(rule)[0])
+        ours.append((row.tested, row.entry.title, counts.f1, between, counts.recall,
                      counts.precision))  # fmt: skip
     theirs = [
         (_place(one), one.method, *_ratios(one.f1, None, one.recall, one.precision))
@@ -185,7 +187,7 @@ def confusions(rows: Sequence[Row]) -> Table:
 
 def crossed(rows: Sequence[Row]) -> Table:
     """Trained on one data set, tested on another."""
-    foreign = [row for row in rows if row.trained != row.tested]
+    foreign = [row for row in rows if not row.is_own]
     return Table(
         "crossed",
         "Trained on one data set, tested on another",
@@ -193,17 +195,17 @@ def crossed(rows: Sequence[Row]) -> Table:
         "colours, at the threshold of the model's own validation split; all seeds together.",
         ("trained on", "tested on", "model", "F1", "95 %", "recall", "precision"),
         tuple(
-            (row.trained, row.tested, row.entry.title, counts.f1, _between(row.interval()[0]),
+            (row.trained, row.tested, row.entry.title, counts.f1, interval(row.interval()[0]),
              counts.recall, counts.precision)
             for row in foreign
-            for counts in [row.pooled()]
+            for counts in [row.counts]
         ),
     )  # fmt: skip
 
 
 def costs(rows: Sequence[Row]) -> Table:
     """Size and speed."""
-    own = [row for row in rows if row.trained == row.tested]
+    own = [row for row in rows if row.is_own]
     return Table(
         "cost",
         "Size and speed",
@@ -218,7 +220,7 @@ def costs(rows: Sequence[Row]) -> Table:
             (row.tested, row.entry.title, _scaled(row.mean("parameters"), 1e6),
              _whole(row.mean("imgsz")), row.mean("gflops"), row.mean("torch_ms"),
              row.mean("openvino_ms"), row.mean("images_per_s"),
-             _whole(row.mean("training_memory_mib")), row.pooled().f1)
+             _whole(row.mean("training_memory_mib")), row.counts.f1)
             for row in own
         ),
     )  # fmt: skip
@@ -284,10 +286,6 @@ def _place(one: Published) -> str:
     return f"the paper, {one.table}: {one.dataset}"
 
 
-def _between(interval: tuple[float, float] | None) -> str | None:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else None
-
-
 def _spread(values: Sequence[float | None]) -> str | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
@@ -297,11 +295,7 @@ def _spread(values: Sequence[float | None]) -> str | None:
 
 def _of_rao(rows: Sequence[Row]) -> list[Row]:
     """The MITOS-RCNN paper's models, in its order, on their own data."""
-    own = [
-        row
-        for row in rows
-        if row.trained == row.tested and row.entry.name in RAO and _has_imposters(row)
-    ]
+    own = [row for row in rows if row.is_own and row.entry.name in RAO and _has_imposters(row)]
     return sorted(own, key=lambda row: RAO.index(row.entry.name))
 
 

@@ -46,7 +46,7 @@ def write_all(
     for each in shown:
         write_csv(csv_of(out, each), each.columns, each.rows)
     write_text(out / "tables.md", "\n".join(map(markdown, shown)))
-    own = [one for one in rows if one.trained == one.tested]
+    own = [one for one in rows if one.is_own]
     draw_scores(own, out / SCORES)
     draw_pareto(own, out / PARETO)
     pictures = row(
@@ -87,7 +87,7 @@ def draw_scores(rows: Sequence[Row], path: Path) -> None:
     axes = figure.add_subplot()
     several = len({one.tested for one in rows}) > 1
     for place, one in enumerate(rows):
-        f1, (interval, _) = one.pooled().f1, one.interval()
+        f1, (interval, _) = one.counts.f1, one.interval()
         if interval:
             axes.plot(interval, [place, place], color="C0", linewidth=2)
         if f1 is not None:
@@ -118,7 +118,7 @@ def _scatter(axes: Axes, rows: Sequence[Row], key: str, by: float) -> None:
     for number, tested in enumerate(dict.fromkeys(one.tested for one in rows)):
         points = []
         for one in rows:
-            spent, f1 = one.mean(key), one.pooled().f1
+            spent, f1 = one.mean(key), one.counts.f1
             if one.tested == tested and spent and f1 is not None:
                 points.append((spent / by, f1))
                 axes.annotate(

@@ -12,7 +12,7 @@ from typing import Any
 
 from converters.errors import InputError
 from mitoyolo.evaluation.agreement import agreement
-from mitoyolo.evaluation.bootstrap import MIN_CASES, f1_interval
+from mitoyolo.evaluation.bootstrap import MIN_CASES, f1_interval, paired_f1_difference
 from mitoyolo.evaluation.coco_map import coco_map
 from mitoyolo.evaluation.confusion import confusion
 from mitoyolo.evaluation.curves import (
@@ -33,6 +33,7 @@ __all__ = [
     "evaluate",
     "froc",
     "froc_auc",
+    "paired",
     "precision_recall_curve",
 ]
 
@@ -188,6 +189,17 @@ def evaluate(
             fields, threshold, protocol.radius_um or PROTOCOLS["centroid"].limit
         ),
         "coco": coco_map(fields),
+    }
+
+
+def paired(mine: Counts, theirs: Counts, cases: Sequence[str], seed: int) -> dict[str, Any]:
+    """The other predictions' counts, and what the first are better by."""
+    interval, over = paired_f1_difference(mine.per_field, theirs.per_field, cases, seed)
+    return {
+        **theirs.summary(),
+        "f1_difference": None if mine.f1 is None or theirs.f1 is None else mine.f1 - theirs.f1,
+        "f1_difference_ci95": list(interval) if interval else None,
+        "f1_difference_ci95_over": over,
     }
 
 

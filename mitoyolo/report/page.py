@@ -50,6 +50,11 @@ def text_of(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def interval(ends: Sequence[float] | None) -> str | None:
+    """The ends of an interval as a table shows them; None where there is none."""
+    return None if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
 def headline(pairs: Sequence[tuple[str, object]]) -> str:
     """The few figures of a page that matter most, large; floats with three decimals."""
     cells = (

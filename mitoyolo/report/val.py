@@ -14,7 +14,16 @@ from mitoyolo.evaluation.plots import draw_agreement, draw_cases, draw_froc, dra
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
 from mitoyolo.report.mistakes import Pixels, gallery_of_false_positives, gallery_of_misses
 from mitoyolo.report.overlay import draw_dots, draw_truth, fitted
-from mitoyolo.report.page import headline, paragraph, picture, picture_file, row, table, write_page
+from mitoyolo.report.page import (
+    headline,
+    interval,
+    paragraph,
+    picture,
+    picture_file,
+    row,
+    table,
+    write_page,
+)
 
 SHOWN = 6
 """Source images in the gallery."""
@@ -29,7 +38,7 @@ def numbers(metrics: dict[str, Any]) -> str:
     coco = metrics["coco"] or {"map50_95": None, "map50": None}
     rows: list[tuple[str, object]] = [
         (f"F1, 95 % interval over {over}" if over else "F1, 95 % interval",
-         _interval(metrics["f1_ci95"])),
+         interval(metrics["f1_ci95"])),
         ("true positives", metrics["tp"]),
         ("false positives", metrics["fp"]),
         ("misses", metrics["fn"]),
@@ -61,12 +70,8 @@ def _against(metrics: dict[str, Any]) -> list[tuple[str, object]]:
         (f"F1 of {other['predictions']}", other["f1"]),
         ("difference in F1", other["f1_difference"]),
         (f"difference, 95 % interval over {over}" if over else "difference, 95 % interval",
-         _interval(other["f1_difference_ci95"])),
+         interval(other["f1_difference_ci95"])),
     ]  # fmt: skip
-
-
-def _interval(ends: Sequence[float] | None) -> str | None:
-    return None if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _with_density(metrics: dict[str, Any], key: str) -> str:
@@ -94,7 +99,7 @@ def agreement(metrics: dict[str, Any]) -> str:
     found = metrics["agreement"]
     rows = [
         ("bias: mean of detected - annotated", found["bias"]),
-        ("limits of agreement: bias ± 1.96 SD", _interval(found["limits"])),
+        ("limits of agreement: bias ± 1.96 SD", interval(found["limits"])),
         ("Lin's concordance", found["concordance"]),
     ]
     return table(("mitoses a case", ""), rows)

@@ -106,7 +106,7 @@ def test_the_threshold_of_each_seed_is_its_own() -> None:
     low = scored([50, 150], [0.9, 0.3])
     low = replace(low, metrics={**low.metrics, "threshold": 0.2})
     high = scored([50, 150], [0.9, 0.3])
-    assert row("yolov5n", low, high).pooled().tp == 18
+    assert row("yolov5n", low, high).counts.tp == 18
 
 
 def test_the_kmit_table_holds_both_of_the_papers_figures() -> None:
