@@ -880,8 +880,7 @@ def demo(
     _begin(quiet)
     from mitoyolo.demo import demo as run
 
-    sizes = {"cases": cases, "tiles": tiles, "size": size}
-    run(out, seed=seed, **sizes, hard=hard, overwrite=overwrite)
+    run(out, seed=seed, cases=cases, tiles=tiles, size=size, hard=hard, overwrite=overwrite)
 
 
 @app.command(epilog="Example: mitoyolo benchmark --data dataset --models yolov5n,faster-rcnn")

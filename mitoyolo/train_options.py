@@ -9,6 +9,9 @@ from converters.errors import OptionError
 from mitoyolo.distributed import devices_for
 from mitoyolo.launch import Launch
 
+EPOCHS = 50
+"""Passes over the training tiles, unless a call says otherwise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
@@ -42,7 +45,7 @@ class TrainOptions:
 
     model: str
     weights: str | None = None
-    epochs: int = 50
+    epochs: int = EPOCHS
     imgsz: int | None = None
     batch: int | None = None
     accumulate: int = 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import tree
 
 from converters.errors import InputError
 from mitoyolo.demo import DEMO_MPP, write, write_demo
@@ -19,14 +19,6 @@ from mitoyolo.demo.tissue import EDGE, draw_style, render_tile
 from mitoyolo.jobs import locked
 
 SIZE = 160
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +61,11 @@ def grey(path: Path) -> np.ndarray:
 
 
 def test_seed_decides_every_byte(demo, tmp_path: Path) -> None:
-    first = digests(demo[0])
+    first = tree(demo[0])
     write_demo(tmp_path / "same", seed=3, cases=2, tiles=6, size=SIZE)
-    assert digests(tmp_path / "same") == first
+    assert tree(tmp_path / "same") == first
     write_demo(tmp_path / "other", seed=4, cases=1, tiles=2, size=SIZE)
-    other = digests(tmp_path / "other")
+    other = tree(tmp_path / "other")
     pictures = [name for name in other if name.endswith((".png", ".json"))]
     assert len(pictures) == 6
     assert all(other[name] != first[name] for name in pictures)
@@ -87,20 +79,20 @@ def test_seed_decides_the_tissue_of_a_fixed_case(
     monkeypatch.setattr(write, "planned", lambda rng, tile: (1, 1))
     for seed in (3, 4):
         write_demo(tmp_path / str(seed), seed=seed, cases=1, tiles=2, size=SIZE)
-    first, other = digests(tmp_path / "3"), digests(tmp_path / "4")
+    first, other = tree(tmp_path / "3"), tree(tmp_path / "4")
     assert first.keys() == other.keys()
     assert all(first[name] != other[name] for name in first if not name.endswith(".csv"))
 
 
 def test_a_tile_does_not_depend_on_the_others(demo, tmp_path: Path) -> None:
     write_demo(tmp_path, seed=3, cases=1, tiles=3, size=SIZE)
-    few, many = digests(tmp_path), digests(demo[0])
+    few, many = tree(tmp_path), tree(demo[0])
     assert len(few) == 3 * 2 + 2 * 3
     assert few == {name: many[name] for name in few}
 
 
 def test_all_pictures_are_different_tissue(demo) -> None:
-    pictures = [value for name, value in digests(demo[0]).items() if name.endswith(".png")]
+    pictures = [value for name, value in tree(demo[0]).items() if name.endswith(".png")]
     assert len(pictures) == 2 * 6 + 1 * 2
     assert len(set(pictures)) == len(pictures)
 
@@ -310,19 +302,19 @@ def test_a_stopped_example_is_continued_to_the_same_bytes(tmp_path: Path, monkey
         patch.setattr(write, "write_atypia14_case", stop)
         render(tmp_path / "stopped", **CALL)
     assert render(tmp_path / "stopped", **CALL) == whole
-    assert digests(tmp_path / "stopped") == digests(tmp_path / "whole")
+    assert tree(tmp_path / "stopped") == tree(tmp_path / "whole")
 
 
 def test_a_finished_example_is_left_alone_until_overwritten(tmp_path: Path, monkeypatch) -> None:
     counts = render(tmp_path, **CALL)
     tile = next((tmp_path / "tiles").rglob("*.png"))
-    before = digests(tmp_path)
+    before = tree(tmp_path)
     tile.write_bytes(b"changed")
     (tmp_path / "tiles" / "stray.png").touch()
     assert render(tmp_path, **CALL) == counts
     assert tile.read_bytes() == b"changed"
     render(tmp_path, **CALL, overwrite=True)
-    assert digests(tmp_path) == before
+    assert tree(tmp_path) == before
 
 
 def test_another_example_is_refused_unless_overwritten(tmp_path: Path) -> None:
@@ -331,7 +323,7 @@ def test_another_example_is_refused_unless_overwritten(tmp_path: Path) -> None:
         render(tmp_path / "a", **{**CALL, "seed": 4})
     render(tmp_path / "a", **{**CALL, "seed": 4}, overwrite=True)
     render(tmp_path / "b", **{**CALL, "seed": 4})
-    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
 def test_a_folder_of_someone_else_is_not_written(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Cli
+from conftest import Cli, tree
 
 from converters.errors import InputError
 from mitoyolo.demo import hard, write_demo
@@ -48,14 +47,6 @@ CALL = {"seed": 3, "cases": 4, "tiles": 3, "size": SIZE}
 PLAIN = Appearance(1.0, 1.2, 0.2, 0.1, 0.0, 6.5, 0.6, 0.3, 0.0)
 
 
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
     out = tmp_path_factory.mktemp("hard")
@@ -84,9 +75,9 @@ def red_density(path: Path) -> np.ndarray:
 
 def test_seed_decides_every_byte(rendered, tmp_path: Path) -> None:
     write_hard(tmp_path / "same", **CALL)
-    assert digests(tmp_path / "same") == digests(rendered[0])
+    assert tree(tmp_path / "same") == tree(rendered[0])
     write_hard(tmp_path / "other", **{**CALL, "seed": 4})
-    other, first = digests(tmp_path / "other"), digests(rendered[0])
+    other, first = tree(tmp_path / "other"), tree(rendered[0])
     pictures = [name for name in other if name.endswith(".png")]
     assert len(pictures) == 12
     assert not {other[name] for name in pictures} & set(first.values())
@@ -94,7 +85,7 @@ def test_seed_decides_every_byte(rendered, tmp_path: Path) -> None:
 
 def test_a_frame_does_not_depend_on_how_many_there_are(rendered, tmp_path: Path) -> None:
     write_hard(tmp_path, **{**CALL, "cases": 2, "tiles": 2})
-    few, many = digests(tmp_path / "atypia14"), digests(rendered[0] / "atypia14")
+    few, many = tree(tmp_path / "atypia14"), tree(rendered[0] / "atypia14")
     assert len(few) == 2 * 2 * 3
     assert few == {name: many[name] for name in few}
 
@@ -193,9 +184,9 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
         "split.csv",
     ]
     assert json.loads((tmp_path / "demo.json").read_text())["arguments"]["hard"] is True
-    before = digests(tmp_path)
+    before = tree(tmp_path)
     assert cli("demo", tmp_path, "--hard", *call).code == 0
-    assert digests(tmp_path) == before
+    assert tree(tmp_path) == before
     assert "holds another example" in cli("demo", tmp_path, *call).error
     assert cli("demo", tmp_path, *call, "--overwrite").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [

@@ -26,6 +26,7 @@ from mitoyolo.many import LeftOut
 from mitoyolo.pool import cores
 from mitoyolo.progress import note
 from mitoyolo.stopping import Stopped, stoppable
+from mitoyolo.train_options import EPOCHS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +68,6 @@ class BenchmarkOptions:
 
 PARTS = ("cells", "data", "tables", "tables.md", SCORES, PARETO, INDEX)
 """What stands in the folder of a benchmark."""
-
-EPOCHS = 50
-"""On given data, as ``mitoyolo train`` has it."""
 
 
 def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None:
@@ -126,7 +124,8 @@ def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None
         ]
         for cell in cells:
             _ = cell.start  # weights that are not there are told before hours of training
-        left_out = LeftOut("trainings", len(cells), MitoyoloError)
+        tests = len(cells) * len(datasets)
+        left_out = LeftOut("tests of a model", tests, MitoyoloError)
         done = []
         try:
             with stoppable():

@@ -175,7 +175,7 @@ def test_a_training_that_fails_is_left_out_and_run_the_next_time(
     monkeypatch.setattr(cells, "run_program", fail)
     done = call(data, models="yolov5s,yolov5n")
     assert done.code == 1
-    assert "1 of 2 trainings left out" in done.error
+    assert "1 of 2 tests of a model left out" in done.error
     assert "yolov5s on alpha, seed 0" in done.error
     assert [row["model"] for row in rows(tmp_path, "detectors")] == ["YOLOv5n"]
     monkeypatch.setattr(cells, "run_program", train)
