@@ -79,8 +79,8 @@ def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None
     Parameters
     ----------
     out : Path
-        ``out/cells`` gets the trainings, ``out/tables`` and ``out/tables.md`` the tables,
-        ``out/report.html`` the page, last.
+        ``out/cells`` gets the trainings, and after each seed ``out/tables`` and ``out/tables.md``
+        the tables, ``out/report.html`` the page.
     options : BenchmarkOptions
     command : str
         What the page says that it was made by.
@@ -118,7 +118,7 @@ def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None
                 device=options.device,
                 folder=out / "cells" / name / entry.name / f"seed-{seed}",
             )
-            for seed in options.seeds  # outermost: a call that is stopped has whole seeds
+            for seed in options.seeds  # outermost: a call that is stopped has tables of whole seeds
             for name, dataset in datasets.items()
             for entry in entries
         ]
@@ -134,10 +134,11 @@ def benchmark(out: Path, options: BenchmarkOptions, command: str) -> Path | None
                     with left_out.collect():
                         names = complete(cell, datasets, options.protocol, left_out.collect)
                         done.append((cell, names))
+                    if number % (len(cells) // len(options.seeds)) == 0:
+                        _write(out, done, datasets, command, left_out.errors)
         except Stopped:
             note("stopped; the same call goes on")
             return None
-        _write(out, done, datasets, command, left_out.errors)
         left_out.check()
     return out / INDEX
 

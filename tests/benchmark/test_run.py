@@ -23,6 +23,7 @@ from mitoyolo.detectors.checkpoint import read_checkpoint
 from mitoyolo.detectors.training import BEST
 from mitoyolo.detectors.yolo import start_model, write_start
 from mitoyolo.detectors.yolo_train import finish
+from mitoyolo.stopping import Stopped
 
 LABELS = ("mitosis", "imposter")
 COST = {
@@ -161,6 +162,28 @@ def test_other_arguments_are_refused(
     assert done.code == 1
     assert "options" in done.error
     assert len(trained) == 1
+
+
+def test_a_call_that_is_stopped_leaves_the_tables_of_whole_seeds(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    train = cells.run_program
+
+    def stop(command: list[str]) -> int:
+        if _option(command, "--seed") == "1" and _option(command, "--model") == "yolov5s":
+            raise Stopped
+        return train(command)
+
+    monkeypatch.setattr(cells, "run_program", stop)
+    done = call(data, models="yolov5n,yolov5s", seeds="0,1")
+    assert "stopped; the same call goes on" in done.err
+    assert (tmp_path / "out" / "report.html").exists()
+    assert [row["seeds"] for row in rows(tmp_path, "detectors")] == ["0", "0"]
+    monkeypatch.setattr(cells, "run_program", train)
+    assert call(data, models="yolov5n,yolov5s", seeds="0,1").code == 0
+    assert [row["seeds"] for row in rows(tmp_path, "detectors")] == ["0, 1", "0, 1"]
+    assert len(trained) == 4
 
 
 def test_a_training_that_fails_is_left_out_and_run_the_next_time(
