@@ -8,7 +8,7 @@ from functools import partial
 
 from converters.errors import OptionError
 from mitoyolo.benchmark.peers import PEERS
-from mitoyolo.detectors.families import RCNN, YOLO
+from mitoyolo.detectors.families import YOLO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +42,20 @@ class Entry:
 
 
 _SMALL_YOLO = ("--batch", "16", "--set", "nbs=16")
-_SMALL_RCNN = (
-    "--batch", "4", "--set", "lr0=0.005", "--set", "warmup=0.1", "--set", "rois=128",
-    "--set", "proposals=100",
+_SMALL_RCNN = (  # few tiles are few steps: one tile a step
+    "--batch", "1", "--set", "lr0=0.003", "--set", "warmup=0.1", "--set", "drops=0.85",
+    "--set", "ema=0.9", "--set", "rois=256", "--set", "proposals=100",
 )  # fmt: skip
-# so that each trains for about as many minutes on two cores
 _YOLO = partial(Entry, epochs=40, quick=4)
-_RCNN = partial(Entry, epochs=3, quick=1)
+_RCNN = partial(Entry, quick=1)
 
-_TITLES = {
-    "faster-rcnn": "Faster R-CNN, ResNet-50-FPN",
-    "faster-rcnn-x101": "Faster R-CNN, ResNeXt-101-FPN",
-    "vgg16": "Faster R-CNN, VGG-16",
-    "vgg16-conv4": "Faster R-CNN, VGG-16 to conv4",
-    "mitos-rcnn": "MITOS-RCNN",
+# with epochs that take each about as many minutes as YOLO's 40
+_TWO_STAGE = {
+    "faster-rcnn": ("Faster R-CNN, ResNet-50-FPN", 3),
+    "faster-rcnn-x101": ("Faster R-CNN, ResNeXt-101-FPN", 2),
+    "vgg16": ("Faster R-CNN, VGG-16", 2),
+    "vgg16-conv4": ("Faster R-CNN, VGG-16 to conv4", 2),
+    "mitos-rcnn": ("MITOS-RCNN", 5),
 }
 
 _ALL = [
@@ -70,7 +70,10 @@ _ALL = [
         options=("--ddp", "--nproc", "2"),
         small=_SMALL_YOLO,
     ),
-    *(_RCNN(name=name, title=_TITLES[name], model=name, small=_SMALL_RCNN) for name in RCNN),
+    *(
+        _RCNN(name=name, title=title, model=name, small=_SMALL_RCNN, epochs=epochs)
+        for name, (title, epochs) in _TWO_STAGE.items()
+    ),
     _YOLO(
         name="ultralytics-yolov5n",
         title=PEERS["ultralytics-yolov5n"].title,
@@ -89,6 +92,7 @@ _ALL = [
         name="torchvision-faster-rcnn",
         title=PEERS["torchvision-faster-rcnn"].title,
         model="faster-rcnn",
+        epochs=_TWO_STAGE["faster-rcnn"][1],
         is_peer=True,
         options=("--batch", "4"),
     ),
