@@ -494,6 +494,14 @@ def train(
     seeds: Annotated[
         str | None, typer.Option(metavar="S,S,...", help="Train once a seed; mean and spread.")
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Train K times: each case scored by who has not seen it."),
+    ] = None,
+    background: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of --folds: mitosis-free tiles to train on, as a share."),
+    ] = None,
     project: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     name: Annotated[
         str | None, typer.Option(help="The run's folder; else the model's name.")
@@ -520,10 +528,14 @@ def train(
     _begin(quiet)
     from mitoyolo.train import TrainOptions
     from mitoyolo.train import train as run
+    from mitoyolo.train_folds import train_folds
     from mitoyolo.train_seeds import train_seeds
 
-    if seeds is not None and seed:
-        raise typer.BadParameter("excludes --seed", param_hint="--seeds")
+    if seeds is not None and (seed or folds):
+        other = "--seed" if seed else "--folds"
+        raise typer.BadParameter(f"excludes {other}", param_hint="--seeds")
+    if background is not None and not folds:
+        raise typer.BadParameter("is for --folds", param_hint="--background")
     folder = project / (name or model)
     options = TrainOptions(
         model=model,
@@ -544,11 +556,16 @@ def train(
         restarts=restarts,
     )
     done: object
-    if seeds is None:
-        done = run(data, folder, options, resume=resume, overwrite=overwrite)
-    else:
+    if seeds is not None:
         each = _seeds(seeds)
         done = train_seeds(data, folder, options, each, resume=resume, overwrite=overwrite)
+    elif folds is not None:
+        share = 1.0 if background is None else background
+        done = train_folds(
+            data, folder, options, folds, background=share, resume=resume, overwrite=overwrite
+        )
+    else:
+        done = run(data, folder, options, resume=resume, overwrite=overwrite)
     if done:  # not where it was stopped, nor in other processes than the first
         print(done)
 
@@ -641,7 +658,7 @@ def evaluate(
         str | None, typer.Option(metavar="F[,FY]", help="µm/px of the truth; wins over its own.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="train, val or test of a dataset folder.")
+        str | None, typer.Option(help="train, val, test or all of a dataset folder.")
     ] = None,
     threshold: Annotated[
         str,
@@ -679,13 +696,14 @@ def evaluate(
     from mitoyolo.evaluate import evaluate as run
     from mitoyolo.evaluate import table
     from mitoyolo.evaluation.protocols import PROTOCOLS
+    from mitoyolo.inference.truths import ALL
 
     if overwrite and not out:
         raise typer.BadParameter("is for --out", param_hint="--overwrite")
     if against_threshold and not against:
         raise typer.BadParameter("is for --against", param_hint="--against-threshold")
     if split:
-        _one_of("--split", split, SPLITS)
+        _one_of("--split", split, (*SPLITS, ALL))
     if protocol:
         _one_of("--protocol", protocol, tuple(PROTOCOLS))
     metrics = run(

@@ -62,7 +62,7 @@ def evaluate(
     mpp : (float, float), optional
         The truth's µm per pixel; wins over its file.
     split : str, optional
-        `train`, `val` or `test`; None: the test split of a dataset folder, all of a file.
+        `train`, `val`, `test` or `all`; None: the test split of a dataset folder, all of a file.
     threshold : float or None
         Predictions of this score or more count, 0 for every one. None: the best F1 on these very
         predictions, which the result then warns of.
@@ -98,7 +98,7 @@ def evaluate(
     fields = _fields(truths, of_source, predictions)
     metrics = score(fields, rule, *_threshold(fields, rule, threshold), seed=seed)
     if truths.is_folder:
-        metrics["split"] = truths.splits[0]
+        metrics["split"] = split or truths.splits[0]
     if threshold is None and metrics["truths"]:
         metrics["warning"] = (
             "the threshold was chosen on these predictions, so these figures are optimistic"
@@ -136,7 +136,7 @@ def evaluate(
         ) as job:
             if not job.finished:
                 dataset = truths.dataset
-                pixels = partial(stitch, dataset, truths.splits[0]) if dataset.has_images else None
+                pixels = partial(stitch, dataset) if dataset.has_images else None
                 write_predictions(out / PREDICTIONS, of_source, LABELS)
                 write_val_report(out, "Evaluation", fields, rule, metrics, pixels)
                 write_json(out / INDEX, metrics)

@@ -36,7 +36,15 @@ def parse_shares(text: str) -> tuple[float, float, float]:
     return (shares[0], shares[1], shares[2])
 
 
-def split_groups(mitoses: Mapping[str, int], shares: Sequence[float], seed: int) -> dict[str, str]:
+def left_out(tiles: Sequence[str], share: float, seed: int) -> set[str]:
+    """Those of some tiles that go where a seeded ``share`` of them stays."""
+    stay = random.Random(seed).sample(tiles, round(share * len(tiles)))
+    return set(tiles) - set(stay)
+
+
+def split_groups(
+    mitoses: Mapping[str, int], shares: Mapping[str, float], seed: int
+) -> dict[str, str]:
     """Deal groups (cases or images) to the splits so that each gets its share of the mitoses.
 
     The groups come in falling order of mitoses, ties shuffled by ``seed``; each goes to the split
@@ -46,8 +54,8 @@ def split_groups(mitoses: Mapping[str, int], shares: Sequence[float], seed: int)
     ----------
     mitoses : mapping
         Group -> number of mitoses in it.
-    shares : three floats
-        Of train, val and test; sum 1.
+    shares : mapping
+        Split -> share; sum 1.
     seed : int
         Of the shuffle.
 
@@ -59,7 +67,7 @@ def split_groups(mitoses: Mapping[str, int], shares: Sequence[float], seed: int)
     groups = sorted(mitoses)
     random.Random(seed).shuffle(groups)
     groups.sort(key=lambda group: -mitoses[group])
-    wanted = [(name, share) for name, share in zip(SPLITS, shares, strict=True) if share > 0]
+    wanted = [(name, share) for name, share in shares.items() if share > 0]
     total = sum(mitoses.values()) or 1
     got = Counter[str]()
     members = Counter[str]()

@@ -159,7 +159,7 @@ def score(
     for line in caveats(metrics):
         note(line)
     write_predictions(folder / PREDICTIONS, of_source, detector.classes)
-    pixels = partial(stitch, dataset, split)
+    pixels = partial(stitch, dataset)
     write_val_report(folder, f"Validation, {split} split", fields, rule, metrics, pixels)
     write_json(folder / INDEX, metrics)
     return metrics

@@ -168,7 +168,7 @@ def test_a_long_image_is_shrunk_with_its_dots_and_rings_in_place(tmp_path: Path)
         image="long", case="long", mpp=(0.5, 0.5), truth=found, detections=found,
         scores=np.array([0.9]),
     )  # fmt: skip
-    (image,) = pictures(gallery([field], 0.5, partial(stitch, dataset, "test")))
+    (image,) = pictures(gallery([field], 0.5, partial(stitch, dataset)))
     assert image.shape[1] == MAX_SIDE
     dot = np.argwhere((image[..., 0] > 190) & (image[..., 1] < 50) & (image[..., 2] < 50))
     assert dot.mean(axis=0)[1] == pytest.approx((wide - 100) * MAX_SIDE / wide, abs=2)
@@ -186,7 +186,7 @@ def test_a_sheet_holds_each_image_in_its_cell() -> None:
 def test_a_source_is_put_together_from_its_tiles(tmp_path: Path) -> None:
     cells = (Cell(48, 30), Cell(80, 40, 0.4))
     dataset = open_dataset(write_dataset(tmp_path / "d", [Source("a", "test", cells)]))
-    assert np.array_equal(stitch(dataset, "test", "a"), paint(96, 64, cells))
+    assert np.array_equal(stitch(dataset, "a"), paint(96, 64, cells))
 
 
 def test_boxes_are_read_in_tile_pixels(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def rows(text: str) -> list[list[str]]:
 def test_every_mistake_is_cut_out_with_its_score(tmp_path: Path) -> None:
     source = Source("one", "test", CELLS, width=200, height=120)
     dataset = open_dataset(write_dataset(tmp_path / "data", [source]))
-    text = page(tmp_path, [one_field()], pixels=partial(stitch, dataset, "test"))
+    text = page(tmp_path, [one_field()], pixels=partial(stitch, dataset))
     assert headings(text) == [
         "Numbers", "Curves", "Cases", "Scanner", "Most confident false positives", "Misses",
         "Detections over truth",
@@ -223,7 +223,7 @@ def test_a_window_is_a_part_of_the_source(
     expected = np.full((height, width, 3), 255, np.uint8)
     part = paint(96, 64, cells)[top : top + height, left : left + width]
     expected[: part.shape[0], : part.shape[1]] = part
-    assert np.array_equal(stitch(dataset, "test", "a", window), expected)
-    before = stitch(dataset, "test", "a", (-10, -5, 40, 40))
+    assert np.array_equal(stitch(dataset, "a", window), expected)
+    before = stitch(dataset, "a", (-10, -5, 40, 40))
     assert (before[:5] == 255).all() and (before[:, :10] == 255).all()
     assert tuple(before[5, 10]) == PINK

@@ -17,6 +17,10 @@ from mitoyolo.split import parse_shares, shared_cases, split_from_file, split_gr
 USUAL = (0.8, 0.1, 0.1)
 
 
+def named(shares: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(SPLITS, shares, strict=True))
+
+
 def image(source: str, case: str) -> ImageInfo:
     return ImageInfo(source=source, path=Path(source), width=1, height=1, case=case)
 
@@ -48,17 +52,17 @@ counts = st.dictionaries(st.text("abcdef", min_size=1), st.integers(0, 50), max_
 def test_each_group_goes_to_one_asked_split_and_none_stays_empty(
     mitoses: dict[str, int], shares: tuple[float, ...], seed: int
 ) -> None:
-    dealt = split_groups(mitoses, shares, seed)
+    dealt = split_groups(mitoses, named(shares), seed)
     assert dealt.keys() == mitoses.keys()
     asked = {name for name, share in zip(SPLITS, shares, strict=True) if share}
     assert set(dealt.values()) <= asked
     assert len(set(dealt.values())) == min(len(asked), len(mitoses))
-    assert dealt == split_groups(dict(reversed(mitoses.items())), shares, seed)
+    assert dealt == split_groups(dict(reversed(mitoses.items())), named(shares), seed)
 
 
 def test_mitoses_are_balanced() -> None:
     mitoses = {f"case{i}": 10 for i in range(40)} | {f"empty{i}": 0 for i in range(40)}
-    dealt = split_groups(mitoses, USUAL, seed=0)
+    dealt = split_groups(mitoses, named(USUAL), seed=0)
     of_mitoses, of_empty = Counter[str](), Counter[str]()
     for group, split in dealt.items():
         of_mitoses[split] += mitoses[group]
@@ -69,8 +73,8 @@ def test_mitoses_are_balanced() -> None:
 
 def test_the_seed_decides_which() -> None:
     mitoses = {f"case{i}": 10 for i in range(30)}
-    assert split_groups(mitoses, USUAL, 0) == split_groups(mitoses, USUAL, 0)
-    assert split_groups(mitoses, USUAL, 0) != split_groups(mitoses, USUAL, 1)
+    assert split_groups(mitoses, named(USUAL), 0) == split_groups(mitoses, named(USUAL), 0)
+    assert split_groups(mitoses, named(USUAL), 0) != split_groups(mitoses, named(USUAL), 1)
 
 
 def test_from_a_file_by_case_and_by_source(tmp_path: Path) -> None:

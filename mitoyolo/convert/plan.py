@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from converters.shapes import Shape
 from mitoyolo.convert.augment import Copy, copies
 from mitoyolo.convert.options import ConvertOptions
 from mitoyolo.dataset import UNLABELLED, Labelled, Tile
-from mitoyolo.split import official_split, split_from_file, split_groups
+from mitoyolo.split import left_out, official_split, split_from_file, split_groups
 from mitoyolo.tiles import Window, grid, parts
 
 
@@ -95,7 +94,8 @@ def _split(kept: AnnotationSet, options: ConvertOptions, preset: Preset | None) 
     if options.official:
         assert preset is not None  # with_preset saw to it
         return _official(images, _mitoses(kept, images, "case"), options, preset)
-    dealt = split_groups(_mitoses(kept, images, options.group_by), options.shares, options.seed)
+    shares = dict(zip(SPLITS, options.shares, strict=True))
+    dealt = split_groups(_mitoses(kept, images, options.group_by), shares, options.seed)
     return {image.source: dealt[_group(image, options.group_by)] for image in images}
 
 
@@ -107,7 +107,7 @@ def _official(
     if "val" in preset.official:
         return split
     train = {image.case: mitoses[image.case] for image in images if split[image.source] == "train"}
-    dealt = split_groups(train, (0.9, 0.1, 0.0), options.seed)
+    dealt = split_groups(train, {"train": 0.9, "val": 0.1}, options.seed)
     return {
         image.source: dealt[image.case] if split[image.source] == "train" else split[image.source]
         for image in images
@@ -211,5 +211,4 @@ def _background(tiles: dict[str, list[Labelled]], options: ConvertOptions) -> se
         for item in items
         if item.tile.split == "train" and not any(label == 0 for label, _ in item.boxes)
     ]
-    stay = random.Random(options.seed).sample(free, round(options.background * len(free)))
-    return set(free) - set(stay)
+    return left_out(free, options.background, options.seed)

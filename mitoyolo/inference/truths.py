@@ -7,7 +7,7 @@ score goes the way of ``val``: :func:`mitoyolo.inference.scoring.fields_of`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ from mitoyolo.evaluation.fields import Field
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.scoring import fields_of
 from mitoyolo.progress import note
+
+ALL = "all"
+"""The splits together, of predictions by models of which each has not seen what it is scored on."""
 
 _DEFAULT_SPLIT = "test"  # of a dataset folder
 _ONLY_SPLIT = "test"  # of a file that has none
@@ -238,8 +241,8 @@ def read_truths(path: Path, *, split: str | None = None, mpp: Mpp | None = None)
         A dataset folder (or its ``dataset.yaml``), an ``annotations.csv`` with or without its
         ``manifest.csv`` beside it, a COCO file, or the JSON of a MIDOG data set.
     split : str, optional
-        What is scored of a dataset folder, or of a table with a manifest; None: the test split of
-        a folder, all of a table.
+        What is scored of a dataset folder, or of a table with a manifest: one, or :data:`ALL`;
+        None: the test split of a folder, all of a table.
     mpp : (float, float), optional
         µm per pixel; wins over the file.
 
@@ -331,9 +334,16 @@ class Kind:
 
 def _read_folder(path: Path, split: str | None) -> Found:
     dataset = open_dataset(path)
+    if split == ALL:
+        return dataset, _splits(dataset.tiles), None  # an id is another image in each split
     split = split or _DEFAULT_SPLIT
     dataset.of_split(split)  # raises where it is empty
     return dataset, (split,), dataset.root / "annotations" / f"{split}.json"
+
+
+def _splits(tiles: Sequence[Tile]) -> tuple[str, ...]:
+    known = {tile.split for tile in tiles}
+    return tuple(name for name in SPLITS if name in known)
 
 
 def _is_of_folder(path: Path) -> bool:
@@ -378,8 +388,7 @@ def _read_table(path: Path, split: str | None) -> Found:
         tiles = read_manifest(path.parent)
         if strange := cases.keys() - {tile.source for tile in tiles}:
             raise InputError(f"no image {min(strange)!r:.80} in {MANIFEST}", file=path)
-        known = {tile.split for tile in tiles}
-        splits = (split,) if split else tuple(name for name in SPLITS if name in known)
+        splits = _splits(tiles) if split in (None, ALL) else (split,)
         return _in_memory(path, tiles, marks), splits, None
     _no_split(path, split)
     return _in_memory(path, [_image(*item) for item in cases.items()], marks), (_ONLY_SPLIT,), None

@@ -127,9 +127,7 @@ def crop_read(
     return square
 
 
-def stitch(
-    dataset: Dataset, split: str, source: str, window: tuple[int, int, int, int] | None = None
-) -> RGB:
+def stitch(dataset: Dataset, source: str, window: tuple[int, int, int, int] | None = None) -> RGB:
     """A source image put together from its tiles, or its part in a window; white beyond them.
 
     Parameters
@@ -137,7 +135,7 @@ def stitch(
     window : (left, top, width, height), optional
         In source pixels. Only the tiles that it touches are read.
     """
-    tiles = [tile for tile in dataset.of_split(split) if tile.source == source]
+    tiles = [tile for tile in dataset.tiles if tile.source == source]
     if window is None:
         right = max(tile.x + tile.width for tile in tiles)
         window = (0, 0, right, max(tile.y + tile.height for tile in tiles))

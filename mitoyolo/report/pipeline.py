@@ -70,7 +70,7 @@ def write_pipeline_report(run: Path, page: Path, *, split: str = "test") -> None
             gallery(
                 _fields(dataset, split, scored / PREDICTIONS),
                 metrics["threshold"],
-                partial(stitch, dataset, split),
+                partial(stitch, dataset),
             ),
         ),
     ]
