@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
 
 from mitoyolo.benchmark.published import Published
 from mitoyolo.benchmark.results import Row
 from mitoyolo.dataset import Dataset
 from mitoyolo.evaluation.cells import CELLS
 from mitoyolo.evaluation.protocols import PROTOCOLS, Protocol
-from mitoyolo.report.page import interval
+from mitoyolo.report.page import difference, interval, spread
 
 Value = str | int | float | None
 
@@ -69,7 +68,6 @@ def detectors(rows: Sequence[Row], datasets: dict[str, Dataset]) -> Table:
 
 def _detector(row: Row, rows: Sequence[Row], dataset: Dataset) -> tuple[Value, ...]:
     counts = row.counts
-    area = len(row.scored) * sum(field.area_mm2 or 0.0 for field in row.scored[0].fields)
     return (
         row.tested,
         len(dataset.of_split("train")),
@@ -82,9 +80,9 @@ def _detector(row: Row, rows: Sequence[Row], dataset: Dataset) -> tuple[Value, .
         counts.recall,
         counts.precision,
         ", ".join(map(str, row.seeds)),
-        _spread(row.f1s),
+        spread(row.f1s),
         _difference(row, rows),
-        counts.fp / area if area else None,
+        row.false_per_mm2(),
         _minutes(row.mean("training_s")),
     )
 
@@ -100,13 +98,7 @@ def _difference(row: Row, rows: Sequence[Row]) -> str | None:
     ]
     if not others or others[0] is row:
         return None
-    found = row.against(others[0])
-    if found["f1_difference"] is None:
-        return None
-    ends = found["f1_difference_ci95"]
-    return f"{found['f1_difference']:+.3f}" + (
-        f" ({ends[0]:+.3f} to {ends[1]:+.3f})" if ends else ""
-    )
+    return difference(row.against(others[0]))
 
 
 def kmit(
@@ -284,13 +276,6 @@ def _ratios(*values: float | None) -> tuple[str | None, ...]:
 def _place(one: Published) -> str:
     """Where a figure stands, and of what it is."""
     return f"the paper, {one.table}: {one.dataset}"
-
-
-def _spread(values: Sequence[float | None]) -> str | None:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return "undefined"
-    return f"{mean(known):.3f} ± {stdev(known):.3f}" if len(known) > 1 else None
 
 
 def _of_rao(rows: Sequence[Row]) -> list[Row]:

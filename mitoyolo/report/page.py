@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
 
 import cv2
 
@@ -53,6 +55,23 @@ def text_of(value: object) -> str:
 def interval(ends: Sequence[float] | None) -> str | None:
     """The ends of an interval as a table shows them; None where there is none."""
     return None if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def spread(values: Sequence[float | None]) -> str | None:
+    """Mean and standard deviation (of a sample) as a table shows them; None of a lone value."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "undefined"
+    return f"{mean(known):.3f} ± {stdev(known):.3f}" if len(known) > 1 else None
+
+
+def difference(found: Mapping[str, Any]) -> str | None:
+    """A paired difference of :func:`mitoyolo.evaluation.metrics.paired` as a table shows it."""
+    if found["f1_difference"] is None:
+        return None
+    ends = found["f1_difference_ci95"]
+    between = f" ({ends[0]:+.3f} to {ends[1]:+.3f})" if ends else ""
+    return f"{found['f1_difference']:+.3f}{between}"
 
 
 def headline(pairs: Sequence[tuple[str, object]]) -> str:

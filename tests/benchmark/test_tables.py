@@ -13,11 +13,12 @@ import pytest
 from mitoyolo.benchmark import tables
 from mitoyolo.benchmark.entries import ENTRIES
 from mitoyolo.benchmark.published import published
-from mitoyolo.benchmark.results import Row, Scored
+from mitoyolo.benchmark.results import Row
 from mitoyolo.benchmark.write import best_of, markdown
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.evaluation.metrics import evaluate
 from mitoyolo.evaluation.protocols import PROTOCOLS, get_protocol
+from mitoyolo.evaluation.repeated import Scored
 
 FACTS: dict[str, Any] = {
     "training_s": 90.0, "images_per_s": 4.0, "training_memory_mib": 1000.4, "parameters": 2_500_000,
@@ -53,7 +54,10 @@ def scored(found: Sequence[float], scores: Sequence[float] = ()) -> Scored:
 def row(name: str, *seeds: Scored, trained: str = "a", tested: str = "a") -> Row:
     facts = tuple({**FACTS, "training_s": 60.0 * (i + 1)} for i in range(len(seeds)))
     numbers = tuple(range(len(seeds)))
-    return Row(ENTRIES[name], numbers, trained, tested, "none", facts, seeds, 5)
+    return Row(
+        entry=ENTRIES[name], seeds=numbers, trained=trained, tested=tested, start="none",
+        facts=facts, scored=seeds, epochs=5,
+    )  # fmt: skip
 
 
 BOTH = scored([50, 150])  # F1 1
