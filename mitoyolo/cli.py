@@ -570,6 +570,30 @@ def train(
         print(done)
 
 
+@app.command(epilog="Example: mitoyolo sweep settings.yaml --out runs/sweep")
+def sweep(
+    table: Annotated[Path, typer.Argument(metavar="TABLE.yaml", help="Rows of settings.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/sweep"),
+    split: Annotated[
+        str, typer.Option(help="Which is scored: val to choose by, test at the end.")
+    ] = "val",
+    device: Device = "cpu",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train several settings from the same seeds, and set them side by side.
+
+    What is finished is not run again; more rows or seeds run what is new.
+    """
+    _begin(quiet)
+    from converters.model import SPLITS
+    from mitoyolo.sweep import sweep as run
+
+    _one_of("--split", split, SPLITS)
+    if page := run(table, out, split=split, device=device):
+        print(page)
+
+
 @app.command(
     epilog="Example: mitoyolo val --data data/atypia/dataset.yaml "
     "--weights runs/yolov5n/weights/best.pt --split test --protocol atypia14"
@@ -985,6 +1009,44 @@ def report(
     _one_of("--split", split, SPLITS)
     write_pipeline_report(run, out, split=split)
     print(out)
+
+
+@app.command(epilog="Example: mitoyolo serve runs/workbench --port 8000")
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where everything is kept.")],
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 8000,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="postgresql://USER:PASSWORD@HOST/NAME; else SQLite."),
+    ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Host name of a TLS proxy in front, on this machine."),
+    ] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="Give the first admin rendered tissue to try.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The workbench in a browser: annotate, review, download, detect.
+
+    The first start prints a token, by which the first admin is made.
+    """
+    _begin(quiet)
+    try:
+        from mitoyolo.web.serve import ServeOptions
+        from mitoyolo.web.serve import serve as run
+    except ModuleNotFoundError as error:
+        from converters.errors import MissingPackageError
+
+        raise MissingPackageError(
+            f"the workbench needs {error.name}: pip install 'mitoyolo[web]'"
+        ) from None
+
+    options = ServeOptions(host=host, port=port, database=database, proxy=proxy, example=example)
+    run(folder, options)
 
 
 @app.command(epilog="Example: mitoyolo doctor")

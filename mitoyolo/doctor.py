@@ -9,7 +9,11 @@ from importlib.util import find_spec
 from mitoyolo.detectors.weights import SUFFIXES, weight_folders
 from mitoyolo.jobs import versions
 
-_EXTRAS = {"staintools": ("staintools", "spams"), "deploy": ("onnx", "onnxruntime", "openvino")}
+_EXTRAS = {
+    "staintools": ("staintools", "spams"),
+    "deploy": ("onnx", "onnxruntime", "openvino"),
+    "web": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "argon2"),
+}
 
 
 def findings() -> list[tuple[str, str]]:

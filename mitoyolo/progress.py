@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 LINES_APART = 10.0
 """Seconds between two lines of a job without a terminal, at least."""
+
+FOLLOWED = "MITOYOLO_FOLLOWED"
+"""Environment variable: whoever set it reads the lines, and wants every bar's own among them."""
 
 _quiet = False
 
@@ -114,12 +118,17 @@ class Bar:
         (self._task,) = progress.tasks
         self._unsaid: str | None = None
         self._next_line = 0.0
+        self._apart = 1.0 if FOLLOWED in os.environ else LINES_APART
 
     def step(self, count: int = 1, extra: str | None = None) -> None:
         """Advance by ``count``; ``extra`` is a short text shown behind the bar."""
         self._progress.advance(self._task.id, count)
         if extra is not None:
             self._progress.update(self._task.id, extra=extra)
+        if count and FOLLOWED in os.environ:
+            total = "" if self._task.total is None else f" of {int(self._task.total)}"
+            done = f"{int(self._task.completed)}{total} {self._task.fields['unit']}"
+            self._hold(f"{self._task.description}: {done}")
 
     def less(self, count: int) -> None:
         """Expect ``count`` units fewer than was said at the beginning."""
@@ -134,6 +143,9 @@ class Bar:
         latest is said when the bar ends.
         """
         self.step(0, text)
+        self._hold(text)
+
+    def _hold(self, text: str) -> None:
         if self._progress.disable:
             self._unsaid = ", ".join(filter(None, (text, _rate(self._task), _left(self._task))))
             if self._progress.get_time() >= self._next_line:
@@ -143,7 +155,7 @@ class Bar:
         if self._unsaid:
             note(self._unsaid)
             self._unsaid = None
-            self._next_line = self._progress.get_time() + LINES_APART
+            self._next_line = self._progress.get_time() + self._apart
 
 
 def track(

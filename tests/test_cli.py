@@ -21,6 +21,7 @@ from mitoyolo.convert import ConvertOptions
 from mitoyolo.detect import DetectOptions
 from mitoyolo.tile import TileOptions
 from mitoyolo.train import TrainOptions
+from mitoyolo.web.serve import ServeOptions
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 HEAVY = ("torch", "numpy", "pandas", "cv2", "ultralytics")
@@ -130,7 +131,8 @@ def test_a_name_in_an_error_does_not_steer_the_terminal(tmp_path: Path, cli: Cli
         "val --data a --weights b --threshold high",
         "evaluate --truth a",
         "evaluate --truth a --predictions b --overwrite",
-        "evaluate --truth a --predictions b --split all",
+        "evaluate --truth a --predictions b --split every",
+        "sweep a --split all",
         "evaluate --truth a --predictions b --protocol midog99",
         "evaluate --truth a --predictions b --threshold 1.5",
         "evaluate --truth a --predictions b --mpp 0",
@@ -280,6 +282,18 @@ REACHES = {
         ),
         {},
     ),
+    "sweep": (
+        "mitoyolo.sweep.sweep",
+        "T.yaml --out O --split test --device 1",
+        (Path("T.yaml"), Path("O")),
+        {"split": "test", "device": "1"},
+    ),
+    "serve": (
+        "mitoyolo.web.serve.serve",
+        "DIR --host h --port 1 --database D --proxy P --example",
+        (Path("DIR"), ServeOptions(host="h", port=1, database="D", proxy="P", example=True)),
+        {},
+    ),
     "grade": (
         "mitoyolo.grade.score",
         "--count 12 --area 2.5 --tumour melanoma",
@@ -303,6 +317,7 @@ def test_every_option_reaches_its_function(
     }
     own = {"--quiet", "--debug", "--overwrite", "--help", "--fit", "--check", "--grid"}
     own |= {"--table", "--json", "--field-diameter", "--seeds", "--quick"}
+    own |= {"--folds", "--background"} if command == "train" else set()
     assert offered - own == {word for word in call.split() if word.startswith("--")}
     got: list[object] = []
 
@@ -372,7 +387,7 @@ def test_wrong_ways_to_convert(cli: Cli, options: tuple[object, ...], message: s
     assert result.code == 2 and message in " ".join(result.err.replace("│", " ").split())
 
 
-def test_a_plain_training_and_several_seeds_reach_their_functions(
+def test_a_plain_training_seeds_and_folds_reach_their_functions(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     got: list[object] = []
@@ -391,6 +406,11 @@ def test_a_plain_training_and_several_seeds_reach_their_functions(
     assert got.pop() == ((*where, options), named)
     assert cli(*call, "--seeds", "2, 0,1", "--resume", "--overwrite").out == "done\n"
     assert got.pop() == ((*where, options, [2, 0, 1]), {"resume": True, "overwrite": True})
+    monkeypatch.setattr("mitoyolo.train_folds.train_folds", reached)
+    assert cli(*call, "--folds", "5", "--resume").out == "done\n"
+    assert got.pop() == ((*where, options, 5), {**named, "background": 1.0, "resume": True})
+    assert cli(*call, "--folds", "3", "--background", "0", "--overwrite").out == "done\n"
+    assert got.pop() == ((*where, options, 3), {**named, "background": 0.0, "overwrite": True})
     monkeypatch.setattr("mitoyolo.train.train", lambda *given, **named: None)
     assert cli(*call).out == ""  # stopped, or another process than the first
 

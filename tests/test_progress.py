@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mitoyolo.progress import bar, note, set_quiet, track
+from mitoyolo.progress import FOLLOWED, bar, note, set_quiet, track
 
 
 @dataclass
@@ -84,6 +84,24 @@ def test_lines_are_ten_seconds_apart_and_the_last_is_always_said(
     assert said(capsys) == [
         "epoch 8/25, 10.0 tiles/s, 0:01:08 left",
         "training: 320 tiles, 10.0 tiles/s",
+    ]
+
+
+def test_who_follows_hears_of_every_bar_each_second(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLLOWED, "1")
+    with bar("tiling", unit="tiles", total=8) as progress:
+        for _ in range(8):
+            clock.now += 0.5
+            progress.step()
+    assert said(capsys) == [
+        "tiling: 1 of 8 tiles, 2.0 tiles/s, 0:00:04 left",
+        "tiling: 3 of 8 tiles, 2.0 tiles/s, 0:00:02 left",
+        "tiling: 5 of 8 tiles, 2.0 tiles/s, 0:00:02 left",
+        "tiling: 7 of 8 tiles, 2.0 tiles/s, 0:00:00 left",
+        "tiling: 8 of 8 tiles, 2.0 tiles/s",
+        "tiling: 8 tiles, 2.0 tiles/s",
     ]
 
 

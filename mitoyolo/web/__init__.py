@@ -1,0 +1,1 @@
+"""The browser workbench: pathologists annotate, the export goes into ``convert``."""
