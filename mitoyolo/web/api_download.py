@@ -11,10 +11,10 @@ from pydantic import Field
 
 from mitoyolo.web.access import Admin, Db, SettingsOf, reader_for, slide_for
 from mitoyolo.web.download import Wanted, download
+from mitoyolo.web.users import CONSENSUS
 
 router = APIRouter(prefix="/api", tags=["download"])
 
-CONSENSUS = "consensus"
 _CHUNK = 2**20
 
 

@@ -42,6 +42,7 @@ from mitoyolo.web.models import Assignment, Batch, Revision, Slide, Stage, Tile,
 from mitoyolo.web.settings import Settings
 from mitoyolo.web.slides import cut_folder, tile_file, tile_mpp
 from mitoyolo.web.uploads import check_room
+from mitoyolo.web.users import CONSENSUS
 
 CADD4MBC = "cadd4mbc"
 FORMATS = (CADD4MBC, "yolo", "coco")
@@ -66,7 +67,7 @@ class Wanted:
     @property
     def name(self) -> str:
         """For messages and file names."""
-        return self.reader.name if self.reader else "consensus"
+        return self.reader.name if self.reader else CONSENSUS
 
 
 @dataclass(frozen=True, slots=True)

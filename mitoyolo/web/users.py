@@ -9,7 +9,6 @@ from mitoyolo.web import audit, logins
 from mitoyolo.web.models import Login, Role, User
 from mitoyolo.web.passwords import Passwords
 
-
 CONSENSUS = "consensus"
 """What a batch's readers say together is called, as if it were a reader's: nobody else is."""
 

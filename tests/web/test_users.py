@@ -35,6 +35,7 @@ def test_an_admin_makes_users(workbench: Workbench, admin: TestClient) -> None:
     ("change", "status", "says"),
     [
         ({"name": "ANNA"}, 409, "already"),
+        ({"name": "Consensus"}, 409, "already"),
         ({"name": ""}, 422, "name"),
         ({"name": "a b"}, 422, "name"),
         ({"name": "../etc"}, 422, "name"),
