@@ -1027,6 +1027,10 @@ def serve(
     example: Annotated[
         bool, typer.Option("--example", help="Give the first admin rendered tissue to try.")
     ] = False,
+    new_admin: Annotated[
+        bool,
+        typer.Option("--new-admin", help="Print a token for one more admin: passwords forgotten."),
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -1045,7 +1049,9 @@ def serve(
             f"the workbench needs {error.name}: pip install 'mitoyolo[web]'"
         ) from None
 
-    options = ServeOptions(host=host, port=port, database=database, proxy=proxy, example=example)
+    options = ServeOptions(
+        host=host, port=port, database=database, proxy=proxy, example=example, new_admin=new_admin
+    )
     run(folder, options)
 
 

@@ -60,6 +60,10 @@ LESSONS = {
             "ema": 0.9,
         },
     ),
+    "vgg16-conv4": lesson(
+        "vgg16-conv4", 10, 256,
+        settings={"rois": 64, "proposals": 20, "lr0": 0.003, "drops": "0.8", "rot90": False},
+    ),
     "from scratch": lesson(
         "faster-rcnn", 12, TILE, batch=2, weights="none",
         settings={"rois": 32, "proposals": 20, "lr0": 0.02, "warmup": 0.1, "drops": "0.5"},

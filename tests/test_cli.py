@@ -290,8 +290,8 @@ REACHES = {
     ),
     "serve": (
         "mitoyolo.web.serve.serve",
-        "DIR --host h --port 1 --database D --proxy P --example",
-        (Path("DIR"), ServeOptions(host="h", port=1, database="D", proxy="P", example=True)),
+        "DIR --host h --port 1 --database D --proxy P --example --new-admin",
+        (Path("DIR"), ServeOptions("h", 1, database="D", proxy="P", example=True, new_admin=True)),
         {},
     ),
     "grade": (

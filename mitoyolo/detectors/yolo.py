@@ -202,7 +202,10 @@ def letterbox(tiles: Sequence[RGB], imgsz: int) -> tuple[NDArray[np.uint8], Insi
 
 def to_detections(rows: NDArray[np.float32], inside: Inside, width: int, height: int) -> Detections:
     """Rows x1, y1, x2, y2, score, class of a letterboxed batch to :data:`Detections` of a tile
-    of ``width`` x ``height`` pixels."""
+    of ``width`` x ``height`` pixels.
+
+    Heads that regress distances without bounds (YOLO26) may exchange a box's corners.
+    """
     left, top, new_w, new_h = inside
     boxes = rows[:, :4].astype(np.float64)
     boxes[:, [0, 2]] = ((boxes[:, [0, 2]] - left) * width / new_w).clip(0, width)
@@ -211,8 +214,8 @@ def to_detections(rows: NDArray[np.float32], inside: Inside, width: int, height:
         [
             (boxes[:, 0] + boxes[:, 2]) / 2,
             (boxes[:, 1] + boxes[:, 3]) / 2,
-            boxes[:, 2] - boxes[:, 0],
-            boxes[:, 3] - boxes[:, 1],
+            abs(boxes[:, 2] - boxes[:, 0]),
+            abs(boxes[:, 3] - boxes[:, 1]),
             rows[:, 4],
             rows[:, 5],
         ]

@@ -103,7 +103,7 @@ def no_forgery(request: Request, db: Db) -> None:
         return
     if not logins.same_site(request.headers, settings_of(request).proxy):
         raise ApiError(403, "the request comes from another site's page; open the workbench itself")
-    if request.url.path in WITHOUT_LOGIN:
+    if request.scope["path"] in WITHOUT_LOGIN:
         return
     if not logins.has_token(current_login(request, db), request.headers.get("x-csrf-token")):
         raise ApiError(403, "the header X-CSRF-Token is missing or old; load the page again")

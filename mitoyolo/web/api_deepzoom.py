@@ -18,7 +18,7 @@ from mitoyolo.web.deepzoom import VERSION, Tiles
 THREADS = 8
 """Tiles that are read or made at a time; the other threads are for other requests."""
 
-_KEEP = {"Cache-Control": "private, max-age=3600"}
+_KEEP = {"Cache-Control": "private, max-age=3600", "Vary": "Cookie"}
 
 
 @asynccontextmanager

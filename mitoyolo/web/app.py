@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,7 +67,10 @@ def create_app(settings: Settings) -> FastAPI:
     InputError
         The database cannot be used.
     """
-    for folder in (settings.uploads, settings.slides, settings.jobs, settings.weights):
+    shutil.rmtree(settings.downloads, ignore_errors=True)  # what a killed server was packing
+    for folder in (
+        settings.uploads, settings.slides, settings.jobs, settings.weights, settings.downloads
+    ):  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
     engine, sessions = open_database(settings)
 
@@ -90,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.sessions = settings, sessions
     app.state.passwords = Passwords(settings.hashing)
     app.state.attempts = Attempts(settings.login_attempts, settings.login_wait_s)
-    app.state.setup = Setup(sessions)
+    app.state.setup = Setup(sessions, again=settings.new_admin)
     for room in ROUTERS:
         app.include_router(room.router)
     add_handlers(app)

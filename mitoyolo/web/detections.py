@@ -18,14 +18,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from converters.files import read_csv, read_json
-from mitoyolo.detect import INDEX
 from mitoyolo.inference.hotspot import reach_um
 from mitoyolo.inference.merge import MERGE_UM
 from mitoyolo.inference.tables import DETECTION_COLUMNS, DETECTIONS
 from mitoyolo.web import batches
 from mitoyolo.web.access import ApiError
 from mitoyolo.web.annotations import Conflict, current, newest, save
-from mitoyolo.web.elements import label_of
+from mitoyolo.web.elements import MOST, label_of
 from mitoyolo.web.models import Assignment, Job, JobState, Revision, Role, Slide, Tile, User
 from mitoyolo.web.settings import Settings
 
@@ -74,6 +73,8 @@ def results_folder(settings: Settings, slide: Slide, job: Job) -> Path:
 def summary(settings: Settings, slide: Slide, job: Job) -> dict[str, Any]:
     """``summary.json`` of a search, its hotspots with their reach: px from the centre to the edge
     across and down, of a circle or an upright square."""
+    from mitoyolo.detect import INDEX  # which takes half a second
+
     found: dict[str, Any] = read_json(results_folder(settings, slide, job) / INDEX)
     for shape, spot in found["hotspot"].items():
         if spot:
@@ -235,6 +236,8 @@ def take(db: Session, user: User, slide: Slide, found: Found, label: str) -> Rev
         before = current(db, tile, user)
         elements = [dict(item) for item in before.elements] if before else []
         mark = nearest(elements, x, y, _tile_mpp(slide))
+        if mark is None and len(elements) == MOST:
+            raise ApiError(409, f"tile {tile.id} has {MOST} marks already; take some away first")
         if mark is None:
             elements.append(_element(found, label, x, y, grid.scale))
         elif label_of(elements[mark]) == label and before:

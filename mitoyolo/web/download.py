@@ -10,14 +10,10 @@ Source: real exports of CADD4MBC (KMIT), see ``docs/formats.md``.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -243,7 +239,8 @@ def download(
     converted = to != CADD4MBC
     options = convert_options(slides, to, labels) if converted else None
     _check_room(settings, slides, copies=(to == "yolo") + images + 1)
-    with _workplace(settings) as work:
+    with tempfile.TemporaryDirectory(dir=settings.downloads) as name:
+        work = Path(name)
         tree = work / "cadd4mbc"
         write_tree(db, settings, slides, wanted, tree, images=images or converted)
         if options:
@@ -286,26 +283,3 @@ def _pack(folder: Path, file: IO[bytes]) -> None:
             if path.is_file():
                 how = zipfile.ZIP_STORED if path.suffix in _STORED else zipfile.ZIP_DEFLATED
                 packed.write(path, path.relative_to(folder), compress_type=how)
-
-
-@contextmanager
-def _workplace(settings: Settings) -> Iterator[Path]:
-    """A folder for one download; those that a killed server left are taken away."""
-    root = settings.folder / "downloads"
-    root.mkdir(parents=True, exist_ok=True)
-    for old in root.iterdir():
-        with suppress(OSError), _locked(old):
-            shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=root) as name, _locked(Path(name)):
-        yield Path(name)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder; OSError where someone else does."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)

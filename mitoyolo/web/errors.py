@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ def add_handlers(app: FastAPI) -> None:
     for kind, (status, line) in _ANSWERS.items():
         app.add_exception_handler(kind, _answer(status, line))
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _of_the_system)
 
 
 def _validation(error: Any) -> str:
@@ -42,7 +44,7 @@ _ANSWERS: dict[type[Exception], tuple[int, Callable[[Any], str]]] = {
     TooManyError: (429, str),
     IntegrityError: (409, _constant("someone else changed it at the same time; load it again")),
     DataError: (422, _constant("holds characters or numbers that the database cannot keep")),
-    OperationalError: (503, _constant("the database is busy or away; try again")),
+    OperationalError: (503, _constant("the database is busy, away or full; try again")),
     Exception: (500, _constant("an error of the server itself; its console shows it")),
 }
 
@@ -60,6 +62,12 @@ def _answer(status: int, line: Callable[[Any], str]) -> Callable[..., JSONRespon
 
 def _http(request: Request, error: Any) -> JSONResponse:
     return _json(error.status_code, str(error.detail), error.headers)
+
+
+def _of_the_system(request: Request, error: Any) -> JSONResponse:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return _json(507, "the server's disk is full; make room on it", None)
 
 
 def _json(status: int, text: str, headers: Any) -> JSONResponse:

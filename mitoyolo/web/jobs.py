@@ -231,6 +231,7 @@ class Runner:
         return None
 
     def _call(self, job: int, command: Command, folder: Path, log: IO[bytes]) -> str | None:
+        begun = os.fstat(log.fileno()).st_size
         child = subprocess.Popen(
             [sys.executable, "-m", "mitoyolo.web.child", str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
@@ -240,7 +241,6 @@ class Runner:
             env=self._environment(),
             start_new_session=True,
         )
-        begun = os.fstat(log.fileno()).st_size
         said = ""
         try:
             while not _has_ended(child):

@@ -12,7 +12,7 @@ import uvicorn
 
 from converters.errors import InputError
 from mitoyolo.jobs import HeldError, locked
-from mitoyolo.progress import note
+from mitoyolo.progress import note, set_quiet
 from mitoyolo.web.api_users import RESEARCH_USE
 from mitoyolo.web.app import create_app
 from mitoyolo.web.settings import LOOPBACK, Settings
@@ -34,6 +34,8 @@ class ServeOptions:
         Name of a proxy in front, which is then believed about who asks and by which scheme.
     example : bool
         Whether the first admin finds rendered tissue to try at once.
+    new_admin : bool
+        Print a token that makes one more admin, where nobody knows an admin's password.
     """
 
     host: str = "127.0.0.1"
@@ -41,6 +43,7 @@ class ServeOptions:
     database: str | None = None
     proxy: str | None = None
     example: bool = False
+    new_admin: bool = False
 
 
 def serve(folder: Path, options: ServeOptions) -> None:
@@ -66,12 +69,17 @@ def serve(folder: Path, options: ServeOptions) -> None:
 
 def _serve(folder: Path, options: ServeOptions) -> None:
     local = options.host in LOOPBACK
+    if "/" in (options.proxy or ""):
+        raise InputError(
+            f"--proxy {options.proxy}: expected a host name", fix="such as bench.example"
+        )
     settings = Settings(
         folder,
         database=options.database,
         hosts=LOOPBACK if local else (),
-        proxy=options.proxy,
+        proxy=options.proxy and options.proxy.lower(),
         example=options.example,
+        new_admin=options.new_admin,
     )
     with _listening(options.host, options.port) as listener:
         app = create_app(settings)
@@ -79,13 +87,15 @@ def _serve(folder: Path, options: ServeOptions) -> None:
         name = f"[{options.host}]" if ":" in options.host else options.host
         print(f"http://{name}:{port}", flush=True)
         if token := app.state.setup.token:
-            print(f"There is no admin yet. The token to make one, once: {token}", flush=True)
+            first = "Make an admin." if options.new_admin else "There is no admin yet."
+            print(f"{first} The token to make one, once: {token}", flush=True)
         print(RESEARCH_USE, flush=True)
         if not local and not options.proxy:
             note(
                 f"{options.host} is open to the network: without a TLS proxy in front (--proxy) "
                 "passwords and images travel unencrypted"
             )
+        set_quiet(True)  # of what `convert` says in a download
         config = uvicorn.Config(
             app,
             log_level="warning",

@@ -35,6 +35,8 @@ class Settings:
         Name, with its port if it has one, of a proxy in front that speaks TLS.
     example : bool
         Whether the first admin finds rendered tissue to try at once.
+    new_admin : bool
+        Whether whoever reads the console makes an admin though there is one.
     hashing : Hashing
         Of passwords.
     login_hours : float
@@ -58,6 +60,7 @@ class Settings:
     hosts: tuple[str, ...] = LOOPBACK
     proxy: str | None = None
     example: bool = False
+    new_admin: bool = False
     hashing: Hashing = field(default_factory=Hashing)
     login_hours: float = 12.0
     login_attempts: int = 10
@@ -81,6 +84,11 @@ class Settings:
     def jobs(self) -> Path:
         """A folder a job, by its id."""
         return self.folder / "jobs"
+
+    @property
+    def downloads(self) -> Path:
+        """Of what is being packed."""
+        return self.folder / "downloads"
 
     @property
     def weights(self) -> Path:

@@ -1,4 +1,4 @@
-"""The first admin, made by whoever reads the console."""
+"""The first admin, and one more where no password is known: made by who reads the console."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class Setup:
     Attributes
     ----------
     token : str, optional
-        None as soon as there is one. It lives as long as this process, on no disk.
+        None as soon as it was used, and where there is an admin, unless it is for another one
+        (``again``). It lives as long as this process, on no disk.
     lock : Lock
         Held from the check of a token to the commit.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, *, again: bool = False) -> None:
         with sessions() as db:
-            self.token = None if _has_admin(db) else token_urlsafe(16)
+            self.token = token_urlsafe(16) if again or not _has_admin(db) else None
         self.lock = Lock()
 
     def fits(self, token: str) -> bool:

@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
+from converters.cadd4mbc import slide_of
 from converters.files import read_json, read_rows
 from converters.keys import Keys
 from converters.mpp import Mpp
@@ -76,6 +77,10 @@ def check_name(db: Session, name: str) -> None:
             422,
             f"slide name {name[:80]!r}: expected a letter or digit, then up to 63 letters, digits, "
             "spaces, and _ . -, for example T98",
+        )
+    if slide_of(Path("/", name, "87_88.json"), Path("/")) is None:
+        raise ApiError(
+            422, f"slide name {name}: a folder of CADD4MBC that is no slide; give another name"
         )
     if db.scalar(select(Slide.id).where(func.lower(Slide.name) == name.lower())):
         raise ApiError(409, f"there is a slide {name} already; give another name")

@@ -28,7 +28,7 @@ def address() -> str:
 def archive() -> bytes:
     """A zip of it as it is installed here, changes included; the page's TypeScript too."""
     held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as file:
         for package in (converters, mitoyolo):
             folder = Path(package.__path__[0])
             for path in sorted(folder.rglob("*")):

@@ -6,6 +6,7 @@ always where to go on from, after a lost connection and after a killed server al
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -14,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -81,7 +81,7 @@ def offset_of(settings: Settings, upload: Upload) -> int:
     try:
         return part_file(settings, upload).stat().st_size
     except FileNotFoundError:
-        raise ApiError(404, f"the file of {upload.name} is gone; upload it again") from None
+        raise _gone(upload) from None
 
 
 def check_room(settings: Settings, size: int) -> None:
@@ -133,7 +133,8 @@ async def add_part(
                 got += len(chunk)
                 if got > most:
                     raise ApiError(413, f"a part of more than the {most} bytes that are taken here")
-                await run_in_threadpool(file.write, chunk)
+                if await run_in_threadpool(file.write, chunk) != len(chunk):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if length not in (None, got):
                 raise ApiError(400, f"a part of {got} bytes that said {length}; send it again")
             await run_in_threadpool(os.fsync, file.fileno())
@@ -166,6 +167,9 @@ def finish(
     if upload.slide_id:
         return db.get_one(Slide, upload.slide_id)
     with _held(settings, upload):
+        db.refresh(upload)
+        if upload.slide_id:  # another request was quicker
+            return db.get_one(Slide, upload.slide_id)
         there = offset_of(settings, upload)
         if there != upload.size:
             raise ApiError(409, f"{there} of {upload.size} bytes are there; send the others first")
@@ -185,8 +189,8 @@ def finish(
         upload.slide_id = slide.id
         audit.record(db, user, "upload.finish", f"upload {upload.id}", slide=slide.id)
         os.sync()
-    part = part_file(settings, upload)
-    event.listen(db, "after_commit", lambda _: part.unlink(missing_ok=True), once=True)
+        db.commit()  # before another request may try
+        part_file(settings, upload).unlink()
     return slide
 
 
@@ -203,6 +207,7 @@ def _slide_of(
     suffix = Path(upload.name).suffix.lower()
     file = folder / f"slide{suffix}"
     os.link(part_file(settings, upload), file)  # readers go by the suffix
+    scale = (mpp, mpp) if mpp else None
     if suffix == ARCHIVE:
         check_room(settings, 0)
         room = shutil.disk_usage(settings.folder).free - settings.keep_free_bytes
@@ -210,9 +215,9 @@ def _slide_of(
         tiles = pictures.unpack(file, folder, most_bytes=most, batch_size=cut["batch_size"])
     else:
         with open_slide(file) as opened:
-            size, own_mpp, levels = opened.size, opened.mpp, len(opened.levels)
+            size, levels = opened.size, len(opened.levels)
+            scale = scale or opened.mpp
         if suffix not in IMAGE_SUFFIXES or levels > 1 or max(size) > pictures.LARGEST:
-            scale = (mpp, mpp) if mpp else own_mpp
             if scale is None:
                 raise InputError("no µm/px in the slide", fix="state it as mpp, for example 0.25")
             slide = new_slide(
@@ -222,12 +227,11 @@ def _slide_of(
             jobs.submit(db, "cut", user, slide, cut)
             return slide
         tiles = [pictures.take(file, folder, column=0, row=0, batch=1)]
-        mpp = mpp or (own_mpp[0] if own_mpp else None)
     file.unlink(missing_ok=True)
+    x, y = scale or (None, None)
     slide = new_slide(
-        db, user, name, slide_id=upload.id, state=SlideState.CUTTING, tile_mpp_x=mpp,
-        tile_mpp_y=mpp,
-    )  # fmt: skip
+        db, user, name, slide_id=upload.id, state=SlideState.CUTTING, tile_mpp_x=x, tile_mpp_y=y
+    )
     add_tiles(db, slide, tiles)
     return slide
 
@@ -243,11 +247,20 @@ def _check_open(upload: Upload) -> None:
         raise ApiError(409, f"{upload.name} is finished already; begin another upload")
 
 
+def _gone(upload: Upload) -> ApiError:
+    return ApiError(
+        404, f"the file of {upload.name} is gone: finished a moment ago, or lost; look at it again"
+    )
+
+
 @contextmanager
 def _held(settings: Settings, upload: Upload) -> Iterator[BinaryIO]:
     """The upload's file, which nobody else writes meanwhile."""
-    offset_of(settings, upload)
-    with part_file(settings, upload).open("r+b", buffering=0) as file:
+    try:
+        opened = part_file(settings, upload).open("r+b", buffering=0)
+    except FileNotFoundError:
+        raise _gone(upload) from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

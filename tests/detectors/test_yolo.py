@@ -133,6 +133,14 @@ def test_boxes_end_at_the_tiles_edge() -> None:
     assert x + width / 2 < 40
 
 
+def test_a_box_whose_corners_are_exchanged_is_the_same_box() -> None:
+    _, inside = letterbox([paint(64, 64, [])], 64)
+    rows = np.array([[30, 20, 50, 50, 0.5, 0], [50, 50, 30, 20, 0.5, 0]], dtype=np.float32)
+    one, other = to_detections(rows, inside, 64, 64)
+    assert (one == other).all()
+    assert one[2:4] == pytest.approx([20, 30], rel=1e-5)
+
+
 def test_plain_weights_need_an_architecture(tmp_path: Path) -> None:
     file = tmp_path / "state.pt"
     torch.save(tensors(0), file)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from mitoyolo.web.access import ApiError
-from mitoyolo.web.batches import check_may_save
-from mitoyolo.web.models import Audit, Tile, User
+from mitoyolo.web.batches import check_may_save, submit
+from mitoyolo.web.models import Assignment, Audit, Tile, User
 from web.conftest import BOTH, Workbench
 from web.marks import assign, batch_of, mark, ok, put, refused, tiles_of
 
@@ -163,3 +164,21 @@ def test_each_step_is_audited(
             "batch.assign", "batch.submitted", "batch.returned", "batch.submitted",
             "batch.approved",
         ]  # fmt: skip
+
+
+@BOTH
+def test_nothing_is_saved_while_it_is_being_submitted(
+    workbench: Workbench, admin: TestClient, anna: TestClient, tiles_slide: MakeSlide
+) -> None:
+    slide = tiles_slide(admin)
+    number = assign(admin, slide, anna)
+    tile = tiles_of(admin, slide)[0]
+    with ThreadPoolExecutor(1) as pool, workbench.session() as db:
+        assignment = db.get_one(Assignment, number)
+        submit(db, assignment.user, assignment)
+        saved = pool.submit(put, anna, tile, mark())
+        with pytest.raises(TimeoutError):
+            saved.result(0.5)
+        db.commit()
+        refused(saved.result(60), 409, "the batch is submitted")
+    assert ok(admin.get(f"/api/tiles/{tile}/annotations?reader=anna"))["version"] == 0

@@ -276,6 +276,7 @@ def test_a_tile_is_kept_by_the_browser_alone(admin: TestClient, slide_id: str) -
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["cache-control"].startswith("private")
+    assert answer.headers["vary"] == "Cookie"  # whoever logs in next asks the server
     assert decoded(answer.content).shape == (256, 256, 3)
     again = admin.get(url, headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304

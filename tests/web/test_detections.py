@@ -17,6 +17,7 @@ from mitoyolo.inference.tables import DETECTIONS, write_detections
 from mitoyolo.tiles import grid, starts
 from mitoyolo.web import detections
 from mitoyolo.web.detections import results_folder
+from mitoyolo.web.elements import MOST
 from mitoyolo.web.models import (
     Assignment,
     Batch,
@@ -30,6 +31,7 @@ from mitoyolo.web.models import (
 )
 
 from .conftest import Workbench
+from .marks import mark, ok, put, refused
 
 MPP, TILE_MPP = 0.2, 0.25
 WIDTH, HEIGHT = 1001, 603  # 801 x 482 px of the tiles
@@ -362,3 +364,10 @@ def test_a_changed_mpp_leaves_the_tiles_where_they_are(scene: Scene, admin: Test
     before = [item["tile_id"] for item in admin.get(scene.url).json()["detections"]]
     assert admin.patch(f"/api/slides/{scene.id}", json={"mpp": 0.5}).status_code == 200
     assert [item["tile_id"] for item in admin.get(scene.url).json()["detections"]] == before
+
+
+def test_a_full_tile_takes_no_more(scene: Scene, anna: TestClient) -> None:
+    tile = scene.tile(0, 0).id
+    ok(put(anna, tile, *[mark(200, 200, kind="point") for _ in range(MOST)]))
+    scene.search(FOUND)
+    refused(anna.post(f"{scene.url}/0", json={"label": "mitosis"}), 409, f"{MOST} marks")

@@ -305,6 +305,8 @@ def test_what_a_killed_download_left_is_taken_away(
 ) -> None:
     left = workbench.settings.folder / "downloads" / "tmp1" / "cadd4mbc"
     left.mkdir(parents=True)
+    create_app(workbench.settings)  # another start
+    assert list((workbench.settings.folder / "downloads").iterdir()) == []
     fetch(admin, drawn[0], reader="anna")
     assert list((workbench.settings.folder / "downloads").iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -64,6 +65,21 @@ def test_an_error_names_no_folder_of_the_server(
     answer = TestClient(create_app(settings), base_url="http://localhost").get("/api/source")
     assert answer.status_code == 422
     assert answer.json() == {"detail": "uploads/x.part: is no image at all"}
+
+
+def test_a_full_disk_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, status in ((errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EIO, 500)):
+
+        def failing(number: int = number) -> bytes:
+            raise OSError(number, "secret")
+
+        monkeypatch.setattr(source, "archive", failing)
+        client = TestClient(
+            create_app(settings), base_url="http://localhost", raise_server_exceptions=False
+        )
+        answer = client.get("/api/source")
+        assert answer.status_code == status and "secret" not in answer.text
+        assert answer.json().keys() == {"detail"}
 
 
 def test_over_tls_it_stays_tls(workbench: Workbench) -> None:

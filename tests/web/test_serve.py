@@ -125,6 +125,9 @@ def test_kill_9_loses_nothing_that_was_acknowledged(start: Start, tmp_path: Path
     with database.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
     database.dispose()
+    query = {"slide": finished.json()["id"], "reader": "eve", "stage": "all", "format": "coco"}
+    assert served.browser.get("/api/download", params=query).status_code == 200
+    assert served.end(signal.SIGTERM)[1] == ""  # `convert` says nothing there
 
 
 def killed_and_started(served: Served, start: Start, folder: Path) -> Served:
@@ -157,6 +160,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, cli: Cli) -> None:
         (["--host", "no such host"], "--host"),
         (["--host", "192.0.2.1"], "assign"),
         (["--database", "mysql://a/b"], "postgresql://"),
+        (["--proxy", "https://bench.example"], "host name"),
     ],
 )
 def test_a_wrong_call_is_one_line(tmp_path: Path, cli: Cli, options: list[str], says: str) -> None:
@@ -188,7 +192,7 @@ def test_open_to_the_network_it_warns(start: Start, tmp_path: Path) -> None:
 
 
 def test_behind_a_proxy_it_believes_what_that_says(start: Start, tmp_path: Path) -> None:
-    served = start(tmp_path, "--proxy", "bench.example")
+    served = start(tmp_path, "--proxy", "Bench.Example")
     assert "secure" in first_admins_cookie(served)
     headers = {"Host": "bench.example", "Origin": "https://bench.example"}
     body = {"name": "eve", "password": PASSWORD}
@@ -201,3 +205,10 @@ def first_admins_cookie(served: Served) -> str:
     answer = served.browser.post("/api/setup", json=body, headers={"X-Forwarded-Proto": "https"})
     assert answer.status_code == 200, answer.text
     return str(answer.headers["set-cookie"]).lower()
+
+
+def test_it_starts_without_what_only_jobs_need() -> None:
+    code = "import sys, mitoyolo.web.serve; print({'torch', 'matplotlib'} & set(sys.modules))"
+    call = [sys.executable, "-c", code]
+    said = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout.strip() == "set()"

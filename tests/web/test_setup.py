@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import func, select
 
 from mitoyolo import __version__
+from mitoyolo.web import source
 from mitoyolo.web.app import create_app
 from mitoyolo.web.models import Audit, User
 from mitoyolo.web.settings import Settings
@@ -102,3 +106,29 @@ def test_the_program_offers_its_source(workbench: Workbench) -> None:
     assert {"mitoyolo/web/app.py", "converters/registry.py"} <= set(names)
     assert not [name for name in names if name.startswith("/") or ".." in name]
     assert not [name for name in names if "node_modules" in name or "__pycache__" in name]
+
+
+@pytest.mark.usefixtures("admin")
+def test_where_no_password_is_known_the_console_makes_another_admin(settings: Settings) -> None:
+    bench = Workbench(create_app(replace(settings, new_admin=True)), settings)
+    assert bench.client().get("/api/state").json()["setup"] is True
+    taken = first(bench, name="admin")
+    assert bench.client().post("/api/setup", json=taken).status_code == 409
+    body = first(bench)
+    client = bench.client()
+    client.headers["X-CSRF-Token"] = client.post("/api/setup", json=body).json()["csrf"]
+    again = bench.client().post("/api/setup", json=body | {"name": "mallory"})
+    assert again.status_code == 403
+    change = client.patch("/api/users/1", json={"password": "a wholly new password"})
+    assert change.status_code == 200
+    bench.login("admin", "a wholly new password")
+
+
+def test_sources_of_any_age_are_offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    old = tmp_path / "mitoyolo" / "old.py"
+    old.parent.mkdir()
+    old.touch()
+    os.utime(old, (0, 0))  # as reproducible builds have it; a zip begins in 1980
+    monkeypatch.setattr(source, "mitoyolo", SimpleNamespace(__path__=[str(old.parent)]))
+    names = zipfile.ZipFile(io.BytesIO(source.archive.__wrapped__())).namelist()
+    assert "mitoyolo/old.py" in names

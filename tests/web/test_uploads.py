@@ -19,6 +19,7 @@ from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,12 +27,15 @@ import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 from slides_rendered import textured, write_slide
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from mitoyolo.web import uploads
 from mitoyolo.web.access import ApiError
 from mitoyolo.web.app import create_app
-from mitoyolo.web.models import Role, Upload
+from mitoyolo.web.models import Role, Slide, Upload, User
 from mitoyolo.web.settings import Settings
+from mitoyolo.web.slides import CUT
 from web.conftest import CHEAP, Workbench
 from web.files import begin, packed, png, send, upload
 from web.marks import mark, ok, refused, tiles_of
@@ -507,3 +511,65 @@ def test_a_name_is_taken_once(admin: TestClient) -> None:
 )  # fmt: skip
 def test_how_it_is_cut_is_bounded(admin: TestClient, change: dict) -> None:
     refused(upload(admin, "a.png", png(), **change), 422, next(iter(change)))
+
+
+def test_two_who_finish_at_once_make_one_slide(admin: TestClient, workbench: Workbench) -> None:
+    data = png()
+    key = begin(admin, "a.png", len(data))
+    send(admin, key, data, 1000)
+
+    def finish(db: Session, upload: Upload) -> Slide:
+        user = db.scalars(select(User)).one()
+        return uploads.finish(
+            db, workbench.settings, user, upload, slide_name="T1", mpp=0.25, cut=dict(CUT)
+        )
+
+    with workbench.session() as first, workbench.session() as second:
+        of_first, of_second = (db.get_one(Upload, key) for db in (first, second))
+        slide = finish(first, of_first)  # its request has not ended yet
+        with pytest.raises(ApiError, match="finished a moment ago"):
+            finish(second, of_second)
+        # one that has the file open already
+        part = uploads.part_file(workbench.settings, of_second)
+        part.write_bytes(data)
+        assert finish(second, of_second).id == slide.id
+    (tile,) = tiles_of(admin, key)
+    assert admin.get(f"/api/tiles/{tile}/image").content == data
+
+
+def test_a_disk_that_fills_up_takes_no_half_of_a_part(
+    admin: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.FileIO):
+        def write(self, data: Any) -> int:  # as the system does where there is room for a half
+            return super().write(data[: len(data) // 2])
+
+    @contextmanager
+    def held(settings: Settings, upload: Upload) -> Iterator[io.FileIO]:
+        with Full(uploads.part_file(settings, upload), "r+") as file:
+            yield file
+
+    key = begin(admin, "a.png", 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "_held", held)
+        refused(admin.put(f"/api/uploads/{key}?offset=0", content=b"x" * 1000), 507, "full")
+    assert ok(admin.get(f"/api/uploads/{key}"))["offset"] == 0
+    assert ok(admin.put(f"/api/uploads/{key}?offset=0", content=b"x" * 1000)) == {"offset": 1000}
+
+
+def test_one_picture_s_own_scale_has_two_directions(
+    admin: TestClient, workbench: Workbench, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.tif"
+    Image.fromarray(textured(64, 48)).save(file, dpi=(25_400 / 0.25, 25_400 / 0.5))
+    key = ok(upload(admin, "a.tif", file))["id"]
+    with workbench.session() as db:
+        slide = db.get_one(Slide, key)
+        assert (slide.tile_mpp_x, slide.tile_mpp_y) == pytest.approx((0.25, 0.5))
+
+
+def test_names_that_cadd4mbc_gives_to_other_folders_are_refused(admin: TestClient) -> None:
+    for name in ("images", "Tiles", "Batch-1", "batch 7"):
+        refused(upload(admin, "a.png", png(), name), 422, name, "another")
+    for name in ("T98", "87_88", "My slide"):
+        ok(upload(admin, "a.png", png(), name))

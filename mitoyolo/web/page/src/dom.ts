@@ -10,8 +10,6 @@ function fill<E extends Element>(element: E, props: Props, children: Child[]): E
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) {
       element.addEventListener(name.slice(2), value as EventListener);
-    } else if (name === "value" || name === "checked") {
-      Object.assign(element, { [name]: value });
     } else {
       element.setAttribute(name, value === true ? "" : String(value));
     }

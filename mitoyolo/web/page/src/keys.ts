@@ -5,6 +5,8 @@ import { h } from "./dom";
 export interface Key { keys: string[]; text: string; run(event: KeyboardEvent): void; shown?: string }
 
 const STORED = "single-keys";
+/** What takes letters itself; a slider or a box that was used last does not. */
+const WRITTEN_IN = "input:not([type=range], [type=checkbox]), select, textarea, dialog";
 export const single_keys = (): boolean => localStorage.getItem(STORED) !== "off";
 
 /** The name of a key with what is held: `ctrl+z`, `shift+n`, `alt+ArrowLeft`. */
@@ -18,15 +20,23 @@ export function listen(table: Key[], signal: AbortSignal): void {
   const by_name = new Map(table.flatMap((key) => key.keys.map((name) => [name, key] as const)));
   window.addEventListener("keydown", (event) => {
     const target = event.target as HTMLElement;
-    if (target.closest("input, select, textarea, dialog")) return;
+    if (target.closest(WRITTEN_IN)) return;
     const name = named(event);
+    if (target.matches("[type=range]") && /Arrow|Page|Home|End/.test(name)) return;
     if (name.length === 1 && name !== "?" && !single_keys()) return;
-    if ((name === "Enter" || name === " ") && target.closest("button, a, summary")) return;
+    if ((name === "Enter" || name === " ") && target.closest("button, a, summary, input")) return;
     const key = by_name.get(name);
     if (!key) return;
     event.preventDefault();
     key.run(event);
   }, { signal });
+}
+
+/** The four arrows as one line of the table, with what is held, such as `shift+`. */
+export function arrows(text: string, held: string, run: (dx: number, dy: number) => void): Key[] {
+  const shown = `${held && `${held[0]?.toUpperCase()}${held.slice(1, -1)} `}←↑→↓`;
+  return ([["ArrowLeft", -1, 0], ["ArrowRight", 1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1]] as const)
+    .map(([key, dx, dy], i) => ({ keys: [`${held}${key}`], text: i ? "" : text, run: () => run(dx, dy), shown }));
 }
 
 /** The table for people to read. */

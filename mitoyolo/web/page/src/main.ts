@@ -50,19 +50,17 @@ async function show(to: Where): Promise<void> {
   const { signal } = leaving;
   const name = to.parts[0] ?? "";
   const view = VIEWS[name];
-  main.className = me ? name : "";
+  document.title = me && view ? `${view.title} · mitoyolo` : "mitoyolo";
   paint_head(name);
   if (!me) {
-    document.title = "mitoyolo";
     put(main, state.setup ? account.setup(enter) : account.login(enter));
   } else if (!view || (view.admin && me.role !== "admin")) {
     put(main, h("section", { class: "narrow card" }, h("h1", {}, "Not here"),
       h("p", {}, "There is no such page for you. "), h("a", { href: "#/" }, "Go to your batches")));
   } else {
-    document.title = `${view.title} · mitoyolo`;
     try {
-      const made = await view.show({ me, signal, ...to });
-      if (!signal.aborted) put(main, made);
+      const made = await view.show({ me, signal, place: (node) => put(main, node), ...to });
+      if (!signal.aborted && !made.isConnected) put(main, made);
     } catch (error) {
       if (signal.aborted) return;
       put(main, h("section", { class: "narrow card" }, h("h1", {}, view.title),
@@ -105,7 +103,7 @@ window.addEventListener("logged-out", () => {
   const was = me;
   const dialog: HTMLDialogElement = h("dialog", { class: "login", "aria-label": "Log in again", oncancel: (event: Event) => event.preventDefault() },
     account.login((entered) => {
-      if (entered.id !== was.id) location.reload();
+      if (entered.id !== was.id) return location.reload(); // what the other marked is not this one's
       remember(me = entered);
       dialog.remove();
       if (main.querySelector("[role=alert]:not(:empty)")) void show(where());

@@ -45,7 +45,7 @@ export class Saver {
   /** Saves now; whether all is saved. */
   async flush(): Promise<boolean> {
     clearTimeout(this.timer);
-    if (this.going) await this.going;
+    while (this.going) await this.going;
     if (!this.dirty) return true;
     if (this.stuck) return false;
     this.going = this.save();

@@ -29,7 +29,11 @@ export class Uploading {
         const passing = error instanceof ApiError && (error.status === 0 || error.status === 409 || error.status >= 500);
         if (!passing || ++failed > TRIES) throw error;
         this.progress(this.offset, "The server does not answer; trying again");
-        await new Promise((wait) => setTimeout(wait, Math.min(15000, 500 * 2 ** failed)));
+        await new Promise((go_on) => {
+          setTimeout(go_on, Math.min(15000, 500 * 2 ** failed));
+          signal.addEventListener("abort", go_on);
+        });
+        if (signal.aborted) return null;
         this.told(await get<Upload>(`/uploads/${upload.id}`).then((now) => now.offset, () => this.offset));
       }
       if (signal.aborted) return null;

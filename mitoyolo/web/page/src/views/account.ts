@@ -20,7 +20,8 @@ export function login(entered: Entered): Node {
 }
 
 export function setup(entered: Entered): Node {
-  const token = h("input", { name: "token", required: true, autocomplete: "off", value: where().query.get("token") ?? "" });
+  const given = where().query.get("token") ?? "";
+  const token = h("input", { name: "token", required: true, autocomplete: "off", value: given, autofocus: !given });
   const [name, password] = [name_input(), password_input("new-password")];
   return h("section", { class: "narrow card" },
     h("h1", {}, "First set-up"),

@@ -3,7 +3,7 @@
 import { get, query, send, type Batch, type Label, type Marks, type OpenBatch, type Slide, type Tile } from "../api";
 import { ask, button, h, moment, notify, options, plural, put, text_of } from "../dom";
 import { Editor, type Tool } from "../editor";
-import { help, listen, type Key } from "../keys";
+import { arrows, help, listen, type Key } from "../keys";
 import { guard_with } from "../router";
 import { Saver, type Saving } from "../saver";
 import { batch_name, stage } from "./parts";
@@ -58,8 +58,8 @@ export async function batch(here: Here): Promise<Node> {
   let asked: Tile | null = null;
 
   async function show(tile: Tile): Promise<void> {
-    if (open?.tile === tile) return;
     asked = tile;
+    if (open?.tile === tile) return;
     const marks_path = query(`/tiles/${tile.id}/annotations`, { reader });
     const marks = await get<Marks>(marks_path, signal);
     // Last before the change, so that what was marked meanwhile is saved too.
@@ -238,8 +238,11 @@ export async function batch(here: Here): Promise<Node> {
   }
 
   function submit(): Promise<void> | void {
-    const left = tiles.filter((tile) => !tile.done).length;
-    if (left && !window.confirm(`${plural(left, "tile")} of ${tiles.length} are not marked done. Submit anyway?`)) return;
+    const left = tiles.filter((tile) => !tile.done);
+    const unread = left.filter(({ counts }) => !counts.mitosis && !counts.imposter).length;
+    const warning = `Of ${plural(tiles.length, "tile")} ${left.length} not marked done. `
+      + `${unread ? `${unread} of them without any mark: unread, so that no download has them. ` : ""}Submit anyway?`;
+    if (left.length && !window.confirm(warning)) return;
     return move_on("submit", {}, "Submitted. An admin reviews it now.");
   }
 
@@ -271,18 +274,14 @@ export async function batch(here: Here): Promise<Node> {
   }
 
   function choose_reader(event: Event): void {
-    const name = (event.target as HTMLSelectElement).value;
-    location.hash = query(`/batch/${id}`, { reader: name === me.name ? undefined : name });
+    const select = event.target as HTMLSelectElement;
+    location.hash = query(`/batch/${id}`, { reader: select.value === me.name ? undefined : select.value });
+    select.value = whose; // until that view is there, which may be refused
   }
 
   // Keys
 
   const TURN = Math.PI / 36;
-  const arrows = (text: string, held: string, run: (dx: number, dy: number) => void): Key[] => [
-    { keys: [`${held}ArrowLeft`], text, run: () => run(-1, 0), shown: `${held && `${held[0]?.toUpperCase()}${held.slice(1, -1)} `}←↑→↓` },
-    ...([["ArrowRight", 1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1]] as const)
-      .map(([key, dx, dy]) => ({ keys: [`${held}${key}`], text: "", run: () => run(dx, dy) })),
-  ];
   const keys: Key[] = [
     { keys: ["n", "PageDown"], text: "Next tile", run: () => step(1), shown: "N" },
     { keys: ["shift+n", "PageUp"], text: "Previous tile", run: () => step(-1), shown: "Shift N" },

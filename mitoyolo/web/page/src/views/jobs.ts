@@ -42,5 +42,6 @@ export async function jobs({ signal }: Here): Promise<Node> {
   await paint();
   every(2000, signal, paint);
   return h("section", {}, h("h1", {}, "Jobs"), list,
-    h("section", { class: "card narrow left" }, h("h2", {}, "Train from approved batches"), train));
+    h("section", { class: "card narrow left" }, h("h2", {}, "Train from approved batches"),
+      h("p", { class: "facts" }, "Where several have read a batch, on their consensus. The weights then stand under Search of each slide."), train));
 }

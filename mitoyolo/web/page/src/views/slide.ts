@@ -6,7 +6,7 @@ import { get, send, type Job, type Label, type Slide } from "../api";
 import { button, field, h, notify, options, plural, put, text_of } from "../dom";
 import { crop, describe } from "../deepzoom";
 import { Dots, type Detection, type Outline } from "../dots";
-import { help, listen, type Key } from "../keys";
+import { arrows, help, listen, type Key } from "../keys";
 import { bar } from "../scalebar";
 import { every, type Here } from "./view";
 
@@ -35,7 +35,7 @@ function keep_out_style(): void {
   document.head.append(nothing);
 }
 
-export async function slide({ me, parts, signal }: Here): Promise<Node> {
+export async function slide({ me, parts, signal, place }: Here): Promise<Node> {
   const id = parts[1] ?? "";
   const [slide, zoomed] = await Promise.all([get<Slide>(`/slides/${id}`, signal), describe(id, signal)]);
   const admin = me.role === "admin";
@@ -44,14 +44,30 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
 
   // The slide
 
-  const screen = h("div", { class: "deep", role: "application", "aria-label": `Slide ${slide.name}: arrows move, + and - zoom`, tabindex: 0 });
+  const screen = h("div", { class: "deep", role: "img", "aria-label": `Slide ${slide.name}` });
   const scale_text = h("span");
   const scale_line = h("i");
   const scale = h("div", { class: "scale", "aria-label": "Scale" }, scale_text, scale_line);
+  const results = h("aside", { class: "results" });
+  // OpenSeadragon measures its place when it starts.
+  const view = h("div", { class: "workplace slide-view" },
+    h("div", { class: "batch-head" }, h("h1", {}, slide.name),
+      h("span", { class: "facts" }, `${zoomed.width.toLocaleString("en")} × ${zoomed.height.toLocaleString("en")} px`,
+        slide.mpp && ` · ${slide.mpp} µm/px`),
+      h("span", { class: "row end" },
+        button("−", () => zoom(1 / 1.5), { "aria-label": "Farther" }),
+        button("+", () => zoom(1.5), { "aria-label": "Nearer" }),
+        button("Whole slide", () => viewer.viewport.goHome()),
+        button("?", () => help(keys), { "aria-label": "Keys" }))),
+    h("section", { class: "desk", "aria-label": "Slide" }, screen, scale),
+    results);
+  place(view);
   keep_out_style();
   const viewer = OpenSeadragon({
     element: screen, tileSources: `/api/slides/${id}/slide.dzi`, drawer: "canvas", showNavigationControl: false,
-    maxZoomPixelRatio: 4, visibilityRatio: 0.3, animationTime: 0.5, immediateRender: true, gestureSettingsMouse: { clickToZoom: false },
+    maxZoomPixelRatio: 4, visibilityRatio: 0.3, animationTime: 0.5, immediateRender: true,
+    keyboardNavEnabled: false, tabIndex: -1, // its own keys turn and mirror the slide, not the dots
+    gestureSettingsMouse: { clickToZoom: false },
     gestureSettingsTouch: { clickToZoom: false }, gestureSettingsPen: { clickToZoom: false },
   });
   signal.addEventListener("abort", () => viewer.destroy());
@@ -68,6 +84,15 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
   viewer.addHandler("canvas-click", (event) => {
     if (event.quick) choose(dots.at(event.position));
   });
+
+  function zoom(by: number): void {
+    viewer.viewport.zoomBy(by).applyConstraints();
+  }
+
+  function pan(across: number, down: number): void {
+    const step = viewer.viewport.getBounds().width / 8;
+    viewer.viewport.panBy(new OpenSeadragon.Point(across * step, down * step)).applyConstraints();
+  }
 
   function fly(x: number, y: number, width: number): void {
     const side = width / zoomed.width;
@@ -102,13 +127,18 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
   async function take(detection: Detection, label: Label): Promise<void> {
     await send("POST", `/slides/${id}/detections/${detection.index}`, { label, job: found.job?.id });
     detection.taken = label;
-    paint_gallery();
-    choose(detection);
+    const item = gallery.querySelector<HTMLElement>(`[data-index="${detection.index}"]`);
+    if (item) dress(item, detection);
+    if (dots.selected === detection) choose(detection);
+    else dots.draw();
   }
 
   function verdict(label: Label): void {
     const detection = dots.selected;
-    if (detection?.tile_id) take(detection, label).then(() => step(1), (error: unknown) => notify(text_of(error), "bad"));
+    if (!detection?.tile_id) return;
+    take(detection, label).then(
+      () => { if (dots.selected === detection) step(1); },
+      (error: unknown) => notify(text_of(error), "bad"));
   }
 
   function step(by: 1 | -1): void {
@@ -123,6 +153,8 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
 
   const slider = h("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0, oninput: () => { pages = 1; filter(); } });
   const at_least = h("b");
+  const only_dots = h("p", { class: "facts" },
+    h("small", {}, "It hides dots alone: count, mitotic score and hotspot are the search's own, at its threshold."));
   const facts = h("div", { class: "stack" });
   const gallery = h("ol", { class: "gallery", "aria-label": "Detections, the highest score first" });
   const more = button("More", () => { pages += 1; paint_gallery(); });
@@ -158,12 +190,19 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
 
   function paint_gallery(): void {
     const some = dots.shown.slice(0, pages * PAGE);
-    put(gallery, ...some.map((detection) => h("li", {}, h("button", {
-      type: "button", class: `crop ${detection.taken ?? ""}`, "data-index": detection.index, "aria-pressed": detection === dots.selected,
-      "aria-label": `Score ${detection.score.toFixed(2)}${detection.taken ? `, taken as ${detection.taken}` : ""}: fly there`,
-      onclick: () => choose(detection, true),
-    }, picture(detection), h("span", {}, detection.score.toFixed(2))))));
+    put(gallery, ...some.map((detection) => {
+      const item = h("button", {
+        type: "button", "data-index": detection.index, "aria-pressed": detection === dots.selected, onclick: () => choose(detection, true),
+      }, picture(detection), h("span", {}, detection.score.toFixed(2)));
+      dress(item, detection);
+      return h("li", {}, item);
+    }));
     more.hidden = some.length >= dots.shown.length;
+  }
+
+  function dress(item: HTMLElement, { score, taken }: Detection): void {
+    item.className = `crop ${taken ?? ""}`;
+    item.setAttribute("aria-label", `Score ${score.toFixed(2)}${taken ? `, taken as ${taken}` : ""}: fly there`);
   }
 
   function paint_facts(): void {
@@ -196,6 +235,7 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
   async function load(): Promise<void> {
     found = await get<Found>(`/slides/${id}/detections`, signal);
     drawn.clear();
+    dots.outline = null;
     const scores = found.detections.map((detection) => detection.score);
     slider.min = String(Math.floor(100 * (scores.at(-1) ?? 0)) / 100);
     slider.value = slider.min;
@@ -207,11 +247,11 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
   // Searching it
 
   const search = h("div", { class: "stack" });
-  async function offer(): Promise<void> {
+  async function offer(problem = ""): Promise<void> {
     const weights = await get<string[]>("/weights", signal);
     const which = h("select", {}, ...options(weights.map((name) => [name, name])));
     const threshold = h("input", { type: "number", min: 0, max: 1, step: "any", placeholder: "as the weights say" });
-    put(search, h("details", {}, h("summary", {}, found.job ? "Search again" : "Search for mitoses"),
+    put(search, h("p", { class: "problem", role: "alert" }, problem), h("details", {}, h("summary", {}, found.job ? "Search again" : "Search for mitoses"),
       weights.length
         ? h("div", { class: "stack" }, field("Weights", which), field("Threshold", threshold), button("Search", async () => {
           const job = await send<Job>("POST", `/slides/${id}/detect`,
@@ -234,8 +274,7 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
       if (job.state === "waiting" || job.state === "running") return;
       left.abort();
       if (job.state === "done") await load();
-      else notify(`The search ${job.state}: ${job.message}`, job.state === "failed" ? "bad" : "good");
-      await offer();
+      await offer(job.state === "done" ? "" : `The search ${job.state}: ${job.message}`);
     });
   }
 
@@ -244,30 +283,22 @@ export async function slide({ me, parts, signal }: Here): Promise<Node> {
     { keys: ["shift+n"], text: "Previous detection", run: () => step(-1), shown: "Shift N" },
     { keys: ["m"], text: "Accept as mitosis, and to the next", run: () => verdict("mitosis"), shown: "M" },
     { keys: ["i"], text: "Reject as imposter, and to the next", run: () => verdict("imposter"), shown: "I" },
-    { keys: ["+", "="], text: "Nearer", run: () => viewer.viewport.zoomBy(1.5) },
-    { keys: ["-"], text: "Farther", run: () => viewer.viewport.zoomBy(1 / 1.5) },
+    ...arrows("Move over the slide", "", pan),
+    { keys: ["+", "="], text: "Nearer", run: () => zoom(1.5) },
+    { keys: ["-"], text: "Farther", run: () => zoom(1 / 1.5) },
     { keys: ["0"], text: "The whole slide", run: () => viewer.viewport.goHome() },
     { keys: ["?"], text: "This help", run: () => help(keys) },
   ];
   listen(keys, signal);
 
+  put(results, facts,
+    h("label", { class: "field" }, h("span", {}, "Score at least ", at_least), slider),
+    only_dots, one, search, gallery, more);
   await load();
   if (admin) {
     const { job } = slide;
     if (job?.kind === "detect" && (job.state === "waiting" || job.state === "running")) follow(job);
-    else await offer();
+    else await offer(job?.kind === "detect" && job.state === "failed" ? `The last search failed: ${job.message}` : "");
   }
-  return h("div", { class: "workplace slide-view" },
-    h("div", { class: "batch-head" }, h("h1", {}, slide.name),
-      h("span", { class: "facts" }, `${zoomed.width.toLocaleString("en")} × ${zoomed.height.toLocaleString("en")} px`,
-        slide.mpp && ` · ${slide.mpp} µm/px`),
-      h("span", { class: "row end" },
-        button("−", () => viewer.viewport.zoomBy(1 / 1.5), { "aria-label": "Farther" }),
-        button("+", () => viewer.viewport.zoomBy(1.5), { "aria-label": "Nearer" }),
-        button("Whole slide", () => viewer.viewport.goHome()),
-        button("?", () => help(keys), { "aria-label": "Keys" }))),
-    h("section", { class: "desk", "aria-label": "Slide" }, screen, scale),
-    h("aside", { class: "results" }, facts,
-      h("label", { class: "field" }, h("span", {}, "Score at least ", at_least), slider),
-      one, search, gallery, more));
+  return view;
 }

@@ -1,8 +1,11 @@
 import type { Me } from "../api";
 import type { Where } from "../router";
 
-/** Where one is, who one is, and a signal that tells when the view is left. */
-export interface Here extends Where { me: Me; signal: AbortSignal }
+/**
+ * Where one is, who one is, a signal that tells when the view is left, and `place`, for a view that
+ * must stand on the page before it is complete.
+ */
+export interface Here extends Where { me: Me; signal: AbortSignal; place(node: Node): void }
 
 export type View = (here: Here) => Promise<Node>;
 
