@@ -11,7 +11,7 @@ FIRST := 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo benchmark serve test test-trainings test-others test-long fuzz lint clean
+.PHONY: help install demo benchmark serve test test-long fuzz lint clean
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 help:  ## this list
@@ -48,20 +48,32 @@ benchmark: $(READY)  ## every model trained and scored on rendered data; ends wi
 serve: $(READY) $(PAGE)  ## the workbench in a browser, over runs/workbench
 	$(BIN)/mitoyolo serve runs/workbench --example
 
-# Two halves at a time, since many tests wait for processes of theirs. tests/detectors alone: with its
-# runtimes of exported models and trainings loaded, torch has crashed in a large operation of tests/stain.
-TRAININGS := $(wildcard tests/test_rcnn_*.py tests/test_train*.py tests/benchmark) tests/test_resume.py \
-	tests/test_distributed.py tests/test_launch.py
+# Parts, two at a time and each on one core; the longest first. tests/detectors alone: with its runtimes of
+# exported models and trainings loaded, torch has crashed in a large operation of tests/stain.
+TRAININGS := $(wildcard tests/test_train*.py) tests/test_resume.py tests/test_distributed.py \
+	tests/test_launch.py tests/test_sweep.py tests/benchmark
+TWO_STAGE := $(wildcard tests/test_rcnn_*.py)
+BROWSER := tests/web/test_browser.py
+PARTS := test-trainings test-others test-two-stage test-detectors test-web test-browser
+test: export OMP_NUM_THREADS := 1
 test: $(READY) $(PAGE)  ## all tests
-	@echo "Two halves at a time, each told when it is through; about a quarter of an hour on two cores."
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-trainings test-others
+	@echo "Two parts at a time, each told when it is through; about a quarter of an hour on two cores."
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(PARTS)
 
-test-trainings: $(READY)
+.PHONY: $(PARTS)
+$(PARTS): $(READY) $(PAGE)
+test-trainings:
 	$(BIN)/python -m pytest $(TRAININGS)
-
-test-others: $(READY) $(PAGE)
+test-two-stage:
+	$(BIN)/python -m pytest $(TWO_STAGE)
+test-detectors:
 	$(BIN)/python -m pytest tests/detectors
-	$(BIN)/python -m pytest --ignore=tests/detectors $(addprefix --ignore=,$(TRAININGS))
+test-web:
+	$(BIN)/python -m pytest tests/web --ignore=$(BROWSER)
+test-browser:
+	$(BIN)/python -m pytest $(BROWSER)
+test-others:
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(TRAININGS) $(TWO_STAGE) tests/detectors tests/web)
 
 test-long: $(READY)  ## the trainings that `make test` leaves out, some minutes each
 	$(BIN)/python -m pytest -m long
