@@ -92,6 +92,8 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int, batch_size: int) -> 
                 _take_member(opened, info, key, batches[key], folder)
                 for key, info in members.items()
             ]
+    except InputError:  # a ValueError too
+        raise
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"not a readable zip ({error})", fix="pack it again") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,9 @@ from mitoyolo.web.models import (
     SlideState,
     Stage,
     Tile,
-    User,
 )
 
-from .conftest import Workbench
+from .conftest import BOTH, Workbench
 from .marks import mark, ok, put, refused
 
 MPP, TILE_MPP = 0.2, 0.25
@@ -281,31 +281,17 @@ def test_what_is_submitted_is_not_changed(scene: Scene, anna: TestClient) -> Non
     assert scene.marks(anna, scene.tile(0, 0).id)["version"] == 0
 
 
-def test_a_save_in_between_is_kept(
-    scene: Scene, anna: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scene.search(FOUND)
-    tile = scene.tile(0, 0).id
-    other = {
-        "type": "point", "id": "b" * 24, "center": [200.0, 200.0, 0], "label": {"value": "mitosis"}
-    }  # fmt: skip
-    save, between = detections.save, iter([True])
+@BOTH
+def test_of_many_taken_at_once_none_is_lost(scene: Scene, anna: TestClient) -> None:
+    scene.search([[50.0 * i, 100.0, 20.0, 20.0, 0.9, 0] for i in range(1, 6)])
 
-    def late(db: Any, *rest: Any) -> Any:
-        if next(between, False):
-            with scene.workbench.session() as another:
-                reader = another.query(User).filter(User.name == "anna").one()
-                row = another.get_one(Tile, tile)
-                save(another, row, reader, reader, 0, True, [other])
-                another.commit()
-        return save(db, *rest)
+    def take(i: int) -> int:
+        return int(anna.post(f"{scene.url}/{i}", json={"label": "mitosis"}).status_code)
 
-    monkeypatch.setattr(detections, "save", late)
-    answer = anna.post(f"{scene.url}/0", json={"label": "mitosis"})
-    assert answer.json() == {"tile_id": tile, "version": 2}
-    marks = scene.marks(anna, tile)
-    assert marks["done"]
-    assert [item["type"] for item in marks["elements"]] == ["point", "ellipse"]
+    with ThreadPoolExecutor(5) as pool:
+        assert list(pool.map(take, range(5))) == [200] * 5
+    marks = scene.marks(anna, scene.tile(0, 0).id)
+    assert marks["version"] == len(marks["elements"]) == 5
 
 
 def test_a_verdict_is_on_the_search_that_was_seen(scene: Scene, anna: TestClient) -> None:

@@ -460,7 +460,7 @@ def test_a_zip_of_too_many_tiles(
 
     monkeypatch.setattr(pictures, "MOST_TILES", 3)
     members: dict = {f"x{i}y0.png": png(8, 8) for i in range(4)}
-    refused(upload(admin, "a.zip", packed(members)), 422, "more than 3 tiles")
+    refused(upload(admin, "a.zip", packed(members)), 422, "a.zip: more than 3 tiles")
     monkeypatch.setattr(pictures, "_MOST_DIRECTORY", 100)
     refused(upload(admin, "a.zip", packed(members)), 422, "a directory of")
 
