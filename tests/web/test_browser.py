@@ -7,7 +7,6 @@ import shutil
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from math import atan2, cos, hypot, pi, sin
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from playwright.sync_api import Browser, Dialog, Page, Route, expect, sync_playw
 
 from converters.files import write_csv, write_json
 from mitoyolo.demo.slide import render_slide
+from mitoyolo.detect import INDEX
 from mitoyolo.inference.summary import summarise
-from mitoyolo.inference.tables import DETECTION_COLUMNS
+from mitoyolo.inference.tables import DETECTION_COLUMNS, DETECTIONS
 from mitoyolo.web import app, detections
 from mitoyolo.web.database import open_database
 from mitoyolo.web.models import Job, JobState, Slide, User, now
@@ -56,15 +56,22 @@ class Site:
         self.served, self.folder, self.browser = served, folder, browser
         self.url = str(served.browser.base_url)
         self.faults: list[str] = []
+        self.scripts: dict[str, httpx.Client] = {}
 
-    def open(self) -> Page:
-        """A browser that nobody has logged in; what it complains of is kept."""
+    def open(self, at: str = "/", *, cookies: httpx.Cookies | None = None) -> Page:
+        """A browser of nobody's, or with these cookies; what it complains of is kept."""
         context = self.browser.new_context(viewport={"width": 1280, "height": 800})
         context.set_default_timeout(15_000)
+        context.add_cookies(
+            [
+                {"name": key, "value": value, "url": self.url}
+                for key, value in (cookies or {}).items()
+            ]
+        )
         page = context.new_page()
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", lambda said: self._hear(said.type, said.text))
-        page.goto(self.url)
+        page.goto(f"{self.url}/#{at}")
         return page
 
     def _hear(self, kind: str, text: str) -> None:
@@ -73,32 +80,26 @@ class Site:
 
     def enter(self, name: str, at: str = "/") -> Page:
         """A user's browser, at a view."""
-        page = self.open()
-        page.get_by_label("Name").fill(name)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        page.get_by_role("navigation").wait_for()
-        page.goto(f"{self.url}/#{at}")
-        return page
+        return self.open(at, cookies=self.script(name).cookies)
 
-    @contextmanager
-    def script(self, name: str) -> Iterator[httpx.Client]:
-        """A user's script."""
-        with httpx.Client(base_url=f"{self.url}/api", timeout=60) as client:
+    def script(self, name: str) -> httpx.Client:
+        """A user's script, logged in once."""
+        if name not in self.scripts:
+            self.scripts[name] = client = httpx.Client(base_url=f"{self.url}/api", timeout=60)
             answer = client.post("/login", json={"name": name, "password": PASSWORD})
             client.headers["X-CSRF-Token"] = answer.json()["csrf"]
-            yield client
+        return self.scripts[name]
 
     def upload(self, file: Path, **options: Any) -> dict[str, Any]:
         """A slide, uploaded by a script."""
-        with self.script("admin") as admin:
-            size = file.stat().st_size
-            key = admin.post("/uploads", json={"name": file.name, "size": size}).json()["id"]
-            admin.put(f"/uploads/{key}", params={"offset": 0}, content=file.read_bytes())
-            answer = admin.post(f"/uploads/{key}/finish", json=options)
-            assert answer.status_code == 201, answer.text
-            slide: dict[str, Any] = answer.json()
-            return slide
+        admin = self.script("admin")
+        size = file.stat().st_size
+        key = admin.post("/uploads", json={"name": file.name, "size": size}).json()["id"]
+        admin.put(f"/uploads/{key}", params={"offset": 0}, content=file.read_bytes())
+        answer = admin.post(f"/uploads/{key}/finish", json=options)
+        assert answer.status_code == 201, answer.text
+        slide: dict[str, Any] = answer.json()
+        return slide
 
     def batch(
         self, folder: Path, name: str, *readers: str, tiles: int = 3
@@ -106,17 +107,17 @@ class Site:
         """A new batch with its readers: its number, and those of its tiles."""
         slide = self.upload(zip_of_tiles(folder / f"{name}.zip", 3), slide_name=name, mpp=0.25)
         number = slide["batches"][0]["id"]
-        with self.script("admin") as admin:
-            users = {user["name"]: user["id"] for user in admin.get("/users").json()}
-            for reader in readers:
-                admin.post(f"/batches/{number}/assignments", json={"user_id": users[reader]})
-            return number, [tile["id"] for tile in admin.get(f"/batches/{number}").json()["tiles"]]
+        admin = self.script("admin")
+        users = {user["name"]: user["id"] for user in admin.get("/users").json()}
+        for reader in readers:
+            admin.post(f"/batches/{number}/assignments", json={"user_id": users[reader]})
+        return number, [tile["id"] for tile in admin.get(f"/batches/{number}").json()["tiles"]]
 
     def marks(self, reader: str, tile: int) -> dict[str, Any]:
         """What stands on the server."""
-        with self.script(reader) as client:
-            marks: dict[str, Any] = client.get(f"/tiles/{tile}/annotations").json()
-            return marks
+        client = self.script(reader)
+        marks: dict[str, Any] = client.get(f"/tiles/{tile}/annotations").json()
+        return marks
 
 
 @pytest.fixture(scope="module")
@@ -137,12 +138,15 @@ def everyone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             page.get_by_role("navigation").wait_for()
             for name in ("anna", "bert"):
                 page.goto(f"{site.url}/#/users")
+                page.get_by_role("button", name="Add user").wait_for()
                 page.get_by_label("Name").fill(name)
                 page.get_by_label("Password").fill(PASSWORD)
                 page.get_by_role("button", name="Add user").click()
                 page.get_by_role("cell", name=name, exact=True).wait_for()
             page.context.close()
             yield site
+            for client in site.scripts.values():
+                client.close()
             browser.close()
     finally:
         served.end(signal.SIGTERM)
@@ -234,9 +238,12 @@ def test_from_upload_to_the_box_that_was_drawn(site: Site, tmp_path: Path, cli: 
     turned = drag(anna, (200, 200), (260, 230))
     for _ in range(6):
         anna.keyboard.press("]")
-    anna.on("dialog", lambda dialog: dialog.accept())
+    saved(anna)
+    asked: list[str] = []
+    anna.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
     anna.get_by_role("button", name="Submit").click()
     expect(anna.locator(".batch-head .stage")).to_have_text("submitted")
+    assert "Of 3 tiles 2 not marked done. 1 of them without any mark" in asked[0]
 
     admin.goto(f"{site.url}/#/review")
     admin.get_by_role("link", name="T98, batch 1").click()
@@ -297,9 +304,9 @@ def boxes_of(folder: Path) -> dict[str, list[Area]]:
 def test_a_mark_of_the_server_is_shown_where_it_is_turned_too(site: Site, tmp_path: Path) -> None:
     number, tiles = site.batch(tmp_path, "Turned", "anna")
     turned = mark(150, 220) | {"width": 90.0, "height": 30.0, "rotation": 0.7}
-    with site.script("anna") as anna:
-        body = {"version": 0, "done": False, "elements": [turned]}
-        assert anna.put(f"/tiles/{tiles[0]}/annotations", json=body).status_code == 200
+    anna = site.script("anna")
+    body = {"version": 0, "done": False, "elements": [turned]}
+    assert anna.put(f"/tiles/{tiles[0]}/annotations", json=body).status_code == 200
     page = open_batch(site, "anna", number, tiles[0])
     line = page.locator(".marks .line")
     line.wait_for()
@@ -423,6 +430,9 @@ def test_by_the_keyboard_alone(site: Site, tmp_path: Path) -> None:
     press("Shift+n")
     expect(page.locator(".tile-name")).to_contain_text("1 of 3")
     assert site.marks("bert", tiles[0])["done"]
+    page.get_by_label("Opacity of marks").focus()
+    press("n")  # a slider that was used last takes arrows alone
+    expect(page.locator(".tile-name")).to_contain_text("2 of 3")
     press("?")
     expect(page.get_by_role("dialog")).to_contain_text("Next tile")
     press("Escape")
@@ -432,11 +442,11 @@ def test_by_the_keyboard_alone(site: Site, tmp_path: Path) -> None:
 def test_what_people_write_stays_text(site: Site, tmp_path: Path) -> None:
     evil = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
     number, tiles = site.batch(tmp_path, "Evil", "bert")
-    with site.script("bert") as bert, site.script("admin") as admin:
-        own = admin.get(f"/batches/{number}").json()["assignments"][0]["id"]
-        bert.post(f"/assignments/{own}/submit")
-        assert admin.post(f"/assignments/{own}/return", json={"note": evil}).status_code == 200
-        admin.post("/uploads", json={"name": evil, "size": 10})
+    bert, admin = site.script("bert"), site.script("admin")
+    own = admin.get(f"/batches/{number}").json()["assignments"][0]["id"]
+    bert.post(f"/assignments/{own}/submit")
+    assert admin.post(f"/assignments/{own}/return", json={"note": evil}).status_code == 200
+    admin.post("/uploads", json={"name": evil, "size": 10})
     for name, at, there in (
         ("bert", "/", page_note),
         ("bert", f"/batch/{number}?tile={tiles[0]}", page_note),
@@ -492,6 +502,29 @@ def test_marks_stay_with_the_tile_they_were_drawn_on(site: Site, tmp_path: Path)
     assert [len(site.marks("anna", tile)["elements"]) for tile in tiles] == [2, 1, 0]
 
 
+def test_a_tile_is_left_only_when_all_of_it_is_saved(site: Site, tmp_path: Path) -> None:
+    number, tiles = site.batch(tmp_path, "Waiting", "anna")
+    page = open_batch(site, "anna", number, tiles[0])
+    held: list[Route] = []
+    page.route(
+        f"**/api/tiles/{tiles[0]}/annotations",
+        lambda route: held.append(route) if route.request.method == "PUT" else route.continue_(),
+    )
+    drag(page, (100, 100), (140, 130))
+    expect(page.locator(".saving")).to_have_text("Saving")
+    drag(page, (300, 300), (340, 330))
+    page.wait_for_timeout(700)  # the second save waits for the first, and the next tile for both
+    page.keyboard.press("n")
+    page.wait_for_timeout(300)
+    held[0].continue_()
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    expect(page.locator(".tile-name")).to_contain_text("1 of 3")
+    held[1].continue_()
+    expect(page.locator(".tile-name")).to_contain_text("2 of 3")
+    assert len(site.marks("anna", tiles[0])["elements"]) == 2
+
+
 def test_what_was_given_up_is_not_saved_later(site: Site, tmp_path: Path) -> None:
     number, tiles = site.batch(tmp_path, "Given-up", "anna")
     page = open_batch(site, "anna", number, tiles[0])
@@ -510,20 +543,29 @@ def test_what_was_given_up_is_not_saved_later(site: Site, tmp_path: Path) -> Non
     assert [site.marks("anna", tile)["version"] for tile in tiles] == [0, 1, 0]
 
 
-def test_a_login_that_ended_is_renewed_over_unsaved_work(site: Site, tmp_path: Path) -> None:
-    number, tiles = site.batch(tmp_path, "Ended", "anna")
+@pytest.mark.parametrize("who", ["anna", "admin"])
+def test_a_login_that_ended_is_renewed_over_unsaved_work(
+    site: Site, tmp_path: Path, who: str
+) -> None:
+    number, tiles = site.batch(tmp_path, f"Ended-{who}", "anna")
     page = open_batch(site, "anna", number, tiles[0])
+    site.scripts.pop("anna").close()  # it is logged out too
     other = page.context.new_page()
     other.goto(site.url)
     other.get_by_role("button", name="Log out").click()
     other.get_by_label("Password").wait_for()
     drag(page, (100, 100), (140, 130))
     again = page.get_by_role("dialog")
-    again.get_by_label("Name").fill("anna")
+    again.get_by_label("Name").fill(who)
     again.get_by_label("Password").fill(PASSWORD)
+    page.on("dialog", lambda dialog: dialog.accept())
     again.get_by_role("button", name="Log in").click()
-    saved(page)
-    assert len(site.marks("anna", tiles[0])["elements"]) == 1
+    if who == "anna":
+        saved(page)
+    else:
+        expect(page.locator(".who")).to_contain_text(who)  # whose marks they are not
+        assert site.marks(who, tiles[0])["version"] == 0
+    assert len(site.marks("anna", tiles[0])["elements"]) == (who == "anna")
 
 
 def test_an_upload_goes_on_where_it_was(site: Site, tmp_path: Path) -> None:
@@ -557,6 +599,31 @@ def test_an_upload_goes_on_where_it_was(site: Site, tmp_path: Path) -> None:
     page.get_by_role("article", name="Large").wait_for()
     part = 8 * 2**20
     assert offsets[before:] == [str(at) for at in range(part, file.stat().st_size, part)]
+    expect(page.locator("input[name=tile_size]")).to_have_value("500")  # for the next
+
+
+def test_a_failed_cut_is_cut_again_while_another_job_goes_on(site: Site, tmp_path: Path) -> None:
+    render_slide(tmp_path / "small.tif", width=2000, height=1500, seed=1)
+    slide = site.upload(tmp_path / "small.tif", slide_name="Small", tile_size=1500, min_tissue=1.0)
+    page = site.enter("admin", "/slides")
+    card = page.get_by_role("article", name="Small")
+    expect(card.get_by_text("none of")).to_be_visible()
+    card.get_by_text("Cut again").first.click()
+    card.get_by_label("Least tissue").fill("0")
+    card.get_by_role("button", name="Cut again").click()
+    reader = card.get_by_label("Reader for batch 1")
+    reader.select_option("bert")
+
+    def busy(route: Route) -> None:
+        job = {"id": 99, "kind": "detect", "state": "running", "message": "1 of 9 tiles"}
+        found = site.script("admin").get("/slides").json()
+        route.fulfill(
+            json=[one | {"job": job} if one["id"] == slide["id"] else one for one in found]
+        )
+
+    page.route("**/api/slides", busy)
+    expect(card.get_by_text("1 of 9 tiles")).to_be_visible()
+    assert reader.evaluate("select => select.selectedOptions[0].text") == "bert"
 
 
 def test_two_readers_disagreements_are_listed_and_shown(site: Site, tmp_path: Path) -> None:
@@ -565,9 +632,9 @@ def test_two_readers_disagreements_are_listed_and_shown(site: Site, tmp_path: Pa
         ("anna", [mark(100, 100), mark(300, 300)]),
         ("bert", [mark(102, 100, "imposter"), mark(420, 60)]),
     ):
-        with site.script(name) as reader:
-            body = {"version": 0, "done": True, "elements": elements}
-            assert reader.put(f"/tiles/{tiles[1]}/annotations", json=body).status_code == 200
+        reader = site.script(name)
+        body = {"version": 0, "done": True, "elements": elements}
+        assert reader.put(f"/tiles/{tiles[1]}/annotations", json=body).status_code == 200
     page = site.enter("admin", f"/agreement/{number}?a=anna&b=bert")
     items = page.get_by_role("listitem").get_by_role("button")
     expect(items).to_have_text(
@@ -575,8 +642,11 @@ def test_two_readers_disagreements_are_listed_and_shown(site: Site, tmp_path: Pa
             "81_40: anna: mitosis, bert: imposter",
             "81_40: only anna, mitosis",
             "81_40: only bert, mitosis",
+            *3 * ["81_40: imposter"],  # together
         ]
     )
+    items.nth(5).click()
+    expect(page.locator(".others .mark")).to_have_count(4)  # the pointed one too
     items.nth(2).click()
     expect(page.locator(".desk h2")).to_contain_text("only bert")
     pointed = page.locator(".others .pointed").bounding_box()
@@ -595,12 +665,12 @@ def searched(site: Site, tmp_path: Path) -> Callable[[], Slide]:
         site.upload(file, slide_name="Deep", tile_size=500, min_tissue=0.0)
         _, sessions = open_database(Settings(site.folder))
         rows = [(900, 700, 40, 36, 0.9), (1500, 900, 40, 36, 0.6), (300, 400, 40, 36, 0.5)]
-        with site.script("admin") as admin:
-            users = {user["name"]: user["id"] for user in admin.get("/users").json()}
-            while not (found := admin.get("/slides").json()[0])["batches"]:
-                assert found["state"] != "failed", found
-            batch = found["batches"][0]["id"]
-            admin.post(f"/batches/{batch}/assignments", json={"user_id": users["anna"]})
+        admin = site.script("admin")
+        users = {user["name"]: user["id"] for user in admin.get("/users").json()}
+        while not (found := admin.get("/slides").json()[0])["batches"]:
+            assert found["state"] != "failed", found
+        batch = found["batches"][0]["id"]
+        admin.post(f"/batches/{batch}/assignments", json={"user_id": users["anna"]})
         with sessions() as db:
             slide = db.scalars(select(Slide).where(Slide.name == "Deep")).one()
             by = db.scalars(select(User)).first()
@@ -614,12 +684,12 @@ def searched(site: Site, tmp_path: Path) -> Callable[[], Slide]:
             folder = detections.results_folder(Settings(site.folder), slide, job)
             folder.mkdir(parents=True)
             write_csv(
-                folder / detections.DETECTIONS,
+                folder / DETECTIONS,
                 DETECTION_COLUMNS,
                 [("deep.tif", *row, "mitosis", row[0] / 4, row[1] / 4) for row in rows],
             )
             write_json(
-                folder / detections.INDEX,
+                folder / INDEX,
                 summarise(
                     np.array([(*row, 0) for row in rows]), source="deep.tif", mpp=(0.25, 0.25),
                     size=(2000, 1500), region=None, area_mm2=1.5, tissue_mm2=1.5, hotspot_mm2=0.01,
@@ -640,6 +710,16 @@ def test_a_detection_on_the_slide_becomes_a_mark(site: Site, searched: Callable[
     expect(crops).to_have_count(3)
     expect(page.locator(".scale")).to_contain_text("µm")
     expect(page.locator(".figures")).to_contain_text("Count3")
+    bar = page.locator(".scale i")
+    width = bar.bounding_box()
+    page.get_by_role("button", name="Whole slide").click()
+    assert bar.bounding_box() == width  # as at first
+    page.locator(".deep").click(position={"x": 5, "y": 5})
+    whole = page.locator(".deep").screenshot()
+    for key in "rf":
+        page.keyboard.press(key)  # which turn and mirror, by the viewer's own table
+    page.wait_for_timeout(600)
+    assert page.locator(".deep").screenshot() == whole
     page.get_by_label("Score at least").fill("0.55")
     expect(crops).to_have_count(2)
     page.get_by_label("Hotspot").select_option("circle")
@@ -649,9 +729,9 @@ def test_a_detection_on_the_slide_becomes_a_mark(site: Site, searched: Callable[
     page.keyboard.press("n")
     page.keyboard.press("m")
     expect(crops.nth(1)).to_have_class("crop mitosis")
-    with site.script("anna") as anna:
-        [batch] = [item for item in anna.get("/batches").json() if item["slide"]["name"] == "Deep"]
-        tiles = anna.get(f"/batches/{batch['id']}").json()["tiles"]
-        counts = [tile["counts"] for tile in tiles if tile["counts"]]
+    anna = site.script("anna")
+    [batch] = [item for item in anna.get("/batches").json() if item["slide"]["name"] == "Deep"]
+    tiles = anna.get(f"/batches/{batch['id']}").json()["tiles"]
+    counts = [tile["counts"] for tile in tiles if tile["counts"]]
     assert sorted(counts, key=str) == [{"imposter": 1}, {"mitosis": 1}]
     assert page.locator("canvas.dots").count() == 1
