@@ -103,7 +103,8 @@ def test_pixels_do_not_depend_on_the_window(at: float, x: int, y: int, w: int, h
     assert part.shape == (window.height, window.width, 3)
     expected = whole[y : y + window.height, x : x + window.width]
     difference = np.abs(part.astype(int) - expected)
-    assert difference.max() <= 2  # Pillow rounds twice: after each axis
+    # Pillow rounds after each axis, and cuts overshoot off there; which axis is first may differ
+    assert difference.max() <= 8
     assert np.count_nonzero(difference > 1) <= 1 + difference.size / 1000
 
 
