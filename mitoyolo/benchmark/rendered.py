@@ -38,7 +38,7 @@ class Example:
 
 
 USUAL = Example("rendered", 20, 10, 512, 192)
-QUICK = Example("rendered-quick", 8, 4, 342, 128)
+QUICK = Example("rendered-quick", 8, 3, 342, 128)
 
 
 def render(folder: Path, example: Example) -> Path:
