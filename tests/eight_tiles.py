@@ -60,6 +60,10 @@ LESSONS = {
             "ema": 0.9,
         },
     ),
+    "vgg16": lesson(
+        "vgg16", 20, 256,
+        settings={"rois": 128, "proposals": 40, "lr0": 0.003, "drops": "0.85", "rot90": False},
+    ),
     "vgg16-conv4": lesson(
         "vgg16-conv4", 10, 256,
         settings={"rois": 64, "proposals": 20, "lr0": 0.003, "drops": "0.8", "rot90": False},

@@ -39,7 +39,7 @@ def test_eight_tiles_are_learned(run: Run) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["faster-rcnn-x101", "vgg16-conv4", "from scratch"])
+@pytest.mark.parametrize("name", ["faster-rcnn-x101", "vgg16", "vgg16-conv4", "from scratch"])
 def test_eight_tiles_are_learned_slowly(name: str, tmp_path: Path) -> None:
     """From scratch: with a BatchNorm that learns."""
     run = learned(name, tmp_path)

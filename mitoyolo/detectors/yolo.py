@@ -204,22 +204,15 @@ def to_detections(rows: NDArray[np.float32], inside: Inside, width: int, height:
     """Rows x1, y1, x2, y2, score, class of a letterboxed batch to :data:`Detections` of a tile
     of ``width`` x ``height`` pixels.
 
-    Heads that regress distances without bounds (YOLO26) may exchange a box's corners.
+    Heads that regress distances without bounds (YOLO26) may exchange a box's corners; and a box
+    that lies beyond the tile is none.
     """
     left, top, new_w, new_h = inside
     boxes = rows[:, :4].astype(np.float64)
     boxes[:, [0, 2]] = ((boxes[:, [0, 2]] - left) * width / new_w).clip(0, width)
     boxes[:, [1, 3]] = ((boxes[:, [1, 3]] - top) * height / new_h).clip(0, height)
-    return np.column_stack(
-        [
-            (boxes[:, 0] + boxes[:, 2]) / 2,
-            (boxes[:, 1] + boxes[:, 3]) / 2,
-            abs(boxes[:, 2] - boxes[:, 0]),
-            abs(boxes[:, 3] - boxes[:, 1]),
-            rows[:, 4],
-            rows[:, 5],
-        ]
-    )
+    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, abs(boxes[:, 2:] - boxes[:, :2])
+    return np.column_stack([centres, sides, rows[:, 4:6]])[(sides > 0).all(axis=1)]
 
 
 # --- weights files ----------------------------------------------------------------------------

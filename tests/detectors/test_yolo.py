@@ -141,6 +141,12 @@ def test_a_box_whose_corners_are_exchanged_is_the_same_box() -> None:
     assert one[2:4] == pytest.approx([20, 30], rel=1e-5)
 
 
+def test_a_box_beyond_the_tile_is_none() -> None:
+    _, inside = letterbox([paint(64, 64, [])], 64)
+    rows = np.array([[-40, 30, -20, 50, 0.5, 0], [30, 200, 50, 220, 0.5, 0]], dtype=np.float32)
+    assert to_detections(rows, inside, 64, 64).shape == (0, 6)
+
+
 def test_plain_weights_need_an_architecture(tmp_path: Path) -> None:
     file = tmp_path / "state.pt"
     torch.save(tensors(0), file)
