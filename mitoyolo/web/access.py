@@ -5,10 +5,12 @@ What a user may not see is answered as what does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, TypeVar
 
+from anyio import CancelScope
 from fastapi import Depends, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
@@ -30,11 +32,20 @@ class ApiError(HTTPException):
     """An answer ``{"detail": ...}``: what was given, what was expected, what to do."""
 
 
-def get_db(request: Request) -> Iterator[Session]:
-    """A session; its changes are on disk before the answer goes out, or there are none."""
-    with request.app.state.sessions() as db:
-        yield db
-        db.commit()
+async def get_db(request: Request) -> AsyncIterator[Session]:
+    """A session; its changes are on disk before the answer goes out, or there are none.
+
+    There are as many at a time as connections. Else requests that have one would wait for a thread,
+    and those that have the threads for a connection.
+    """
+    async with request.app.state.turns:
+        db = request.app.state.sessions()
+        try:
+            yield db
+            await run_in_threadpool(db.commit)
+        finally:
+            with CancelScope(shield=True):
+                await run_in_threadpool(db.close)
 
 
 Db = Annotated[Session, Depends(get_db, scope="function")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from mitoyolo.web import (
 )
 from mitoyolo.web.access import no_forgery
 from mitoyolo.web.attempts import Attempts
-from mitoyolo.web.database import open_database
+from mitoyolo.web.database import CONNECTIONS, open_database
 from mitoyolo.web.errors import add_handlers
 from mitoyolo.web.middleware import BodyLimit, SecurityHeaders
 from mitoyolo.web.passwords import Passwords
@@ -92,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings, app.state.sessions = settings, sessions
+    app.state.turns = asyncio.Semaphore(CONNECTIONS)
     app.state.passwords = Passwords(settings.hashing)
     app.state.attempts = Attempts(settings.login_attempts, settings.login_wait_s)
     app.state.setup = Setup(sessions, again=settings.new_admin)

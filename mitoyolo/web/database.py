@@ -17,7 +17,7 @@ from mitoyolo.web.settings import Settings
 
 FILE = "mitoyolo.sqlite"
 Sessions = sessionmaker[Session]
-_CONNECTIONS = 40
+CONNECTIONS = 40
 """As many as Starlette has threads, so that a request never waits for another's."""
 
 
@@ -31,7 +31,7 @@ def open_database(settings: Settings) -> tuple[Engine, Sessions]:
     """
     url = _url(settings)
     try:
-        engine = create_engine(url, pool_size=_CONNECTIONS, pool_pre_ping=True)
+        engine = create_engine(url, pool_size=CONNECTIONS, pool_pre_ping=True)
     except ModuleNotFoundError:
         raise MissingPackageError(
             f"the database {url.drivername} needs a package: pip install 'mitoyolo[postgresql]'"
