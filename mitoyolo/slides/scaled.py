@@ -16,6 +16,8 @@ from mitoyolo.tiles import Window
 _SLACK = 1.01
 """A level counts as fine enough up to this: sizes of levels are rounded."""
 
+_CUBIC = Image.Resampling.BICUBIC
+
 _SUPPORT = 2
 """px that a bicubic filter reaches to each side (of the coarser of the two grids)."""
 
@@ -64,17 +66,19 @@ class Sized:
             The window is not inside ``size``.
         """
         check_inside(window, self.size)
-        (width, height), (across, down) = self.slide.levels[self.level], self._ratio
-        x = _span(window.x, window.width, across, width, self.size[0])
-        y = _span(window.y, window.height, down, height, self.size[1])
+        (width, height), ratio = self.slide.levels[self.level], self._ratio
+        x = _span(window.x, window.width, ratio[0], width, self.size[0])
+        y = _span(window.y, window.height, ratio[1], height, self.size[1])
         pixels = self.slide.read(self.level, Window(x.first, y.first, x.length, y.length))
         if self._ratio == (1, 1):
             return pixels
         if x.missing or y.missing:
             pixels = np.pad(pixels, ((0, y.missing), (0, x.missing), (0, 0)), "edge")
-        box = (x.low, y.low, x.high, y.high)
-        size = (window.width, window.height)
-        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=box))
+        # each axis by itself: left to choose, Pillow takes first what is less work, which depends
+        # on the window, and it cuts overshoot off in between
+        across, down = (x.low, 0, x.high, len(pixels)), (0, y.low, window.width, y.high)
+        rows = Image.fromarray(pixels).resize((window.width, len(pixels)), _CUBIC, box=across)
+        return np.asarray(rows.resize((window.width, window.height), _CUBIC, box=down))
 
 
 class Scaled(Sized):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import real
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from slides_rendered import reduced, textured, write_slide
 
@@ -90,6 +90,7 @@ def test_a_window_reads_little_more_than_itself() -> None:
 
 
 @settings(max_examples=150)
+@example(1.265625, 1_000_000, 0, 0, 27)  # where Pillow would take the other axis first
 @given(
     st.floats(0.1, 2.5), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6),
     st.integers(0, 10**6),
@@ -103,8 +104,7 @@ def test_pixels_do_not_depend_on_the_window(at: float, x: int, y: int, w: int, h
     assert part.shape == (window.height, window.width, 3)
     expected = whole[y : y + window.height, x : x + window.width]
     difference = np.abs(part.astype(int) - expected)
-    # Pillow rounds after each axis, and cuts overshoot off there; which axis is first may differ
-    assert difference.max() <= 8
+    assert difference.max() <= 2  # Pillow rounds twice: after each axis
     assert np.count_nonzero(difference > 1) <= 1 + difference.size / 1000
 
 
