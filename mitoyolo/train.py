@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ from mitoyolo.stopping import Stopped, stoppable
 from mitoyolo.tiles import DEFAULT_OVERLAP
 from mitoyolo.train_options import (
     OF_MACHINE,
-    RUNNING,
     TrainOptions,
     asks_for_processes,
     launch_of,
@@ -168,7 +167,7 @@ def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
     imgsz = -(-imgsz // family.stride) * family.stride
     settings = {key: value for key, value in recipe.to_dict().items() if key not in OF_MACHINE}
     arguments = {
-        **{name: value for name, value in asdict(options).items() if name not in RUNNING},
+        **options.computing(),
         "settings": settings,
         "imgsz": imgsz,
         "batch": batch,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from mitoyolo.inference.truths import ALL, read_truths
 from mitoyolo.jobs import open_job
 from mitoyolo.progress import note
 from mitoyolo.train import INDEX, train
-from mitoyolo.train_options import RUNNING, TrainOptions
+from mitoyolo.train_options import TrainOptions
 from mitoyolo.val import INDEX as METRICS
 from mitoyolo.val import val
 
@@ -76,7 +75,7 @@ def train_folds(
     dataset = open_dataset(data)
     fold_of = deal_folds(dataset, folds, options.seed)
     arguments = {
-        **{name: value for name, value in asdict(options).items() if name not in RUNNING},
+        **options.computing(),
         "folds": folds,
         "background": background,
         "data": str(dataset.root.resolve()),

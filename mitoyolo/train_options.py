@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from converters.errors import OptionError
@@ -59,6 +59,10 @@ class TrainOptions:
     node_rank: int = 0
     rdzv: str | None = None
     restarts: int = 0
+
+    def computing(self) -> dict[str, Any]:
+        """Those that decide what is computed, for a run's record."""
+        return {name: value for name, value in asdict(self).items() if name not in RUNNING}
 
 
 RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}

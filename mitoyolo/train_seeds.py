@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -14,7 +14,7 @@ from mitoyolo.distributed import this_process
 from mitoyolo.jobs import open_job
 from mitoyolo.progress import note
 from mitoyolo.train import INDEX, train
-from mitoyolo.train_options import RUNNING, TrainOptions
+from mitoyolo.train_options import TrainOptions
 
 SCORES = ("val_f1", "val_ap", "threshold", "best_epoch")
 """Keys of a run's ``summary.json`` that are averaged."""
@@ -63,7 +63,7 @@ def train_seeds(
             train(data, folder / f"seed-{seed}", replace(options, seed=seed), resume=resume)
         return None
     arguments = {
-        **{name: value for name, value in asdict(options).items() if name not in RUNNING},
+        **options.computing(),
         "seed": list(seeds),
         "data": str(data.resolve()),
     }
