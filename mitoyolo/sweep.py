@@ -14,11 +14,7 @@ from typing import Any
 import yaml
 
 from converters.errors import InputError, MitoyoloError
-from converters.files import read_json, read_text, write_csv, write_text
-from mitoyolo.benchmark.cells import TrainingError, run_program
-from mitoyolo.benchmark.results import read_scored
-from mitoyolo.benchmark.tables import Table, Value
-from mitoyolo.benchmark.write import markdown
+from converters.files import read_json, write_csv, write_text
 from mitoyolo.detectors.training import BEST
 from mitoyolo.evaluation.repeated import Repeated
 from mitoyolo.inference.truths import read_truths
@@ -26,9 +22,12 @@ from mitoyolo.jobs import RUN_FILE, locked
 from mitoyolo.many import LeftOut
 from mitoyolo.progress import is_quiet, note
 from mitoyolo.report.page import difference, interval, spread
+from mitoyolo.report.table import Table, Value, markdown
 from mitoyolo.stopping import Stopped, stoppable
 from mitoyolo.train import INDEX as TRAINED
-from mitoyolo.val import val
+from mitoyolo.training_process import run_training
+from mitoyolo.val import read_scored, val
+from mitoyolo.yaml_file import read_mapping
 
 INDEX = "table.md"
 
@@ -36,6 +35,8 @@ KEYS = ("data", "model", "weights", "epochs", "imgsz", "batch", "accumulate", "r
 """What a row may say: options of ``mitoyolo train``."""
 
 NEEDED = ("data", "model")
+
+WHAT = "a mapping with rows, and all and seeds if needed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +84,9 @@ def read_sweep(file: Path) -> Sweep:
     InputError
         It is no such file.
     """
-    try:
-        found = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        raise InputError(f"not YAML ({' '.join(str(error).split())})", file=file) from None
-    if not isinstance(found, dict) or not isinstance(found.get("rows"), dict) or not found["rows"]:
-        raise InputError("expected a mapping with rows, and all and seeds if needed", file=file)
+    found = read_mapping(file, WHAT)
+    if not isinstance(found.get("rows"), dict) or not found["rows"]:
+        raise InputError(f"expected {WHAT}", file=file)
     if unknown := found.keys() - {"rows", "all", "seeds"}:
         raise InputError(f"{min(map(str, unknown))}: expected rows, all or seeds", file=file)
     seeds = found.get("seeds", [0])
@@ -205,16 +203,12 @@ def _folder(out: Path, row: Setting, seed: int) -> Path:
 
 
 def _complete(row: Setting, seed: int, folder: Path, split: str, device: str) -> None:
-    code = run_program(
-        [sys.executable, "-m", "mitoyolo", "train", *row.options, "--seed", str(seed),
-         "--project", str(folder), "--name", "run", "--device", device, "--resume",
-         *(["--quiet"] if is_quiet() else [])]
-    )  # fmt: skip
-    if code or not (folder / "run" / TRAINED).exists():
-        raise TrainingError(
-            f"{row.name}, seed {seed}: the training ended with exit code {code}, its reason stands "
-            "above; the same call goes on"
-        )
+    command = [
+        sys.executable, "-m", "mitoyolo", "train", *row.options, "--seed", str(seed),
+        "--project", str(folder), "--name", "run", "--device", device, "--resume",
+        *(["--quiet"] if is_quiet() else []),
+    ]  # fmt: skip
+    run_training(command, folder / "run" / TRAINED, f"{row.name}, seed {seed}")
     val(row.data, folder / "run" / BEST, split=split, out=folder / split, device=device)
 
 

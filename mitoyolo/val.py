@@ -14,10 +14,13 @@ from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import Detector, load_detector, weight_files
 from mitoyolo.evaluation.metrics import caveats, evaluate
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
+from mitoyolo.evaluation.repeated import Scored
 from mitoyolo.evaluation.threshold import DEFAULT, choose_threshold
 from mitoyolo.inference.apply import check_classes, detect_tiles
+from mitoyolo.inference.predictions import read_predictions
 from mitoyolo.inference.scoring import by_source, fields_of
 from mitoyolo.inference.tables import PREDICTIONS, write_predictions
+from mitoyolo.inference.truths import Truths
 from mitoyolo.jobs import RUN_FILE, fingerprint, open_job
 from mitoyolo.progress import note
 from mitoyolo.report.overlay import stitch
@@ -236,3 +239,10 @@ def _warning(split: str, threshold: float | None) -> str | None:
         chosen = "the threshold was" if threshold is None else "models are"
         return f"{chosen} chosen on this split, so these figures are optimistic"
     return None
+
+
+def read_scored(folder: Path, truths: Truths) -> Scored:
+    """What :func:`val` has written into a folder, the fields in the order of their images."""
+    found = read_predictions(folder / PREDICTIONS, truths)
+    fields = sorted(truths.fields(found), key=lambda field: field.image)
+    return Scored(read_json(folder / INDEX), tuple(fields))

@@ -14,6 +14,7 @@ from rendered import Cell, Source, write_dataset
 from converters.errors import InputError
 from converters.files import write_json
 from mitoyolo import sweep as module
+from mitoyolo import training_process
 from mitoyolo.dataset import open_dataset
 from mitoyolo.evaluation.metrics import evaluate
 from mitoyolo.evaluation.protocols import get_protocol
@@ -81,6 +82,8 @@ def test_settings_are_passed_on_as_yaml(tmp_path: Path) -> None:
         ("- a", "expected a mapping with rows"),
         ("rows: {}", "expected a mapping with rows"),
         ("rows: [", "not YAML"),
+        ("rows: {a: , a: }", "a: given twice"),
+        ("rows: {a: {set: {lr0: 1, lr0: 2}}}", "lr0: given twice"),
         ("rows: {a: {}}\nseed: 1", "seed: expected rows, all or seeds"),
         ("rows: {a: {}}\nseeds: []", "expected a list, each once"),
         ("rows: {a: {}}\nseeds: [0, 0]", "expected a list, each once"),
@@ -143,7 +146,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         metrics = evaluate(fields, get_protocol("centroid"), 0.5, "val split")
         write_json(out / "metrics.json", metrics)
 
-    monkeypatch.setattr(module, "run_program", train)
+    monkeypatch.setattr(training_process, "run_program", train)
     monkeypatch.setattr(module, "val", val)
     return commands
 
@@ -187,9 +190,9 @@ def test_a_row_that_fails_is_left_out_and_told(
     data: Path, tmp_path: Path, trained: list[list[str]], cli: Cli,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    train = module.run_program
+    train = training_process.run_program
     monkeypatch.setattr(
-        module, "run_program", lambda c: 1 if option(c, "--epochs") == "1" else train(c)
+        training_process, "run_program", lambda c: 1 if option(c, "--epochs") == "1" else train(c)
     )
     done = cli("sweep", written(tmp_path, TABLE.format(data=data)), "--out", tmp_path / "out")
     assert done.code == 1
@@ -202,14 +205,14 @@ def test_a_stopped_call_leaves_the_table_of_whole_seeds(
     data: Path, tmp_path: Path, trained: list[list[str]], cli: Cli,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    train = module.run_program
+    train = training_process.run_program
 
     def stop(command: list[str]) -> int:
         if option(command, "--seed") == "1":
             raise Stopped
         return train(command)
 
-    monkeypatch.setattr(module, "run_program", stop)
+    monkeypatch.setattr(training_process, "run_program", stop)
     done = cli("sweep", written(tmp_path, TABLE.format(data=data)), "--out", tmp_path / "out")
     assert done.out == ""
     assert "stopped; the same call goes on" in done.err

@@ -12,8 +12,6 @@ one with another model, seed or data set runs what is new::
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -22,7 +20,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from converters.errors import InputError, MitoyoloError
+from converters.errors import InputError
 from converters.files import read_json, write_json
 from mitoyolo.benchmark.cost import cost
 from mitoyolo.benchmark.entries import Entry
@@ -36,9 +34,9 @@ from mitoyolo.images import read_rgb
 from mitoyolo.inference.apply import check_classes
 from mitoyolo.jobs import RUN_FILE, content_hash, open_job
 from mitoyolo.progress import is_quiet
-from mitoyolo.stopping import end_with_parent
 from mitoyolo.train import INDEX as TRAINED
 from mitoyolo.train import bare_card
+from mitoyolo.training_process import TrainingError, run_training
 from mitoyolo.val import INDEX as METRICS
 from mitoyolo.val import score, threshold_on_val
 
@@ -49,10 +47,6 @@ TIMED_TILES = 2
 
 STRIDE = 32
 """Pixels to a multiple of which a peer's input is rounded up, as YOLO's is."""
-
-
-class TrainingError(MitoyoloError):
-    """A training of the benchmark ended without weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,27 +230,9 @@ def _threshold(cell: Cell, detector: Detector, rule: Protocol) -> tuple[float, s
 
 
 def _train(cell: Cell) -> None:
-    """Train in a process of its own, whose time and memory are its own."""
-    code = run_program(cell.command)
-    if code or not (cell.run / cell.record).exists():
-        raise TrainingError(
-            f"{cell}: the training ended with exit code {code}, its reason stands above; the same "
-            "call goes on"
-        )
+    run_training(cell.command, cell.run / cell.record, str(cell))
     for name in (LAST, LAST.with_name("state.pt")):  # gigabytes, for nothing but to go on
         (cell.run / name).unlink(missing_ok=True)
-
-
-def run_program(command: list[str]) -> int:
-    """Exit code of a program, which is stopped when we are, and speaks on standard error alone."""
-    with_us = partial(end_with_parent, signal.SIGTERM)  # were we killed
-    process = subprocess.Popen(command, stdout=2, preexec_fn=with_us)
-    try:
-        return process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
 
 
 def _facts(cell: Cell, detector: Detector) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,9 @@ from converters.files import read_json
 from mitoyolo.benchmark.cells import INDEX, Cell
 from mitoyolo.benchmark.entries import Entry
 from mitoyolo.dataset import Dataset
-from mitoyolo.evaluation.repeated import Repeated, Scored
-from mitoyolo.inference.predictions import read_predictions
-from mitoyolo.inference.tables import PREDICTIONS
-from mitoyolo.inference.truths import Truths, read_truths
-from mitoyolo.val import INDEX as METRICS
+from mitoyolo.evaluation.repeated import Repeated
+from mitoyolo.inference.truths import read_truths
+from mitoyolo.val import read_scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +49,6 @@ class Row(Repeated):
         """Mean over the seeds of a number of ``cell.json``."""
         values = [facts[key] for facts in self.facts if facts.get(key) is not None]
         return float(np.mean(values)) if values else None
-
-
-def read_scored(folder: Path, truths: Truths) -> Scored:
-    """What ``val`` has written of one seed."""
-    found = read_predictions(folder / PREDICTIONS, truths)
-    fields = sorted(truths.fields(found), key=lambda field: field.image)
-    return Scored(read_json(folder / METRICS), tuple(fields))
 
 
 def read_rows(

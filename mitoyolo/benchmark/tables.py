@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mitoyolo.benchmark.published import Published
 from mitoyolo.benchmark.results import Row
@@ -11,32 +10,7 @@ from mitoyolo.dataset import Dataset
 from mitoyolo.evaluation.cells import CELLS
 from mitoyolo.evaluation.protocols import PROTOCOLS, Protocol
 from mitoyolo.report.page import difference, interval, spread
-
-Value = str | int | float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table as every form of it shows it.
-
-    Attributes
-    ----------
-    name : str
-        Of its file.
-    title : str
-    caption : str
-        What is counted, how and on what.
-    columns : tuple of str
-    rows : tuple of tuple
-        Floats have three decimals where people read them; None is a dash.
-    """
-
-    name: str
-    title: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Value, ...], ...]
-
+from mitoyolo.report.table import Table, Value
 
 KMIT = ("faster-rcnn", "faster-rcnn-x101", "yolov5n", "yolov5s", "yolov5n-ddp")
 """The rows of the KMIT paper."""

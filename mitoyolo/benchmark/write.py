@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from converters.files import write_csv, write_text, write_with
 from mitoyolo.benchmark.results import Row
-from mitoyolo.benchmark.tables import Table
-from mitoyolo.report.page import paragraph, picture_file, row, table, text_of, write_page
+from mitoyolo.report.page import paragraph, picture_file, row, table, write_page
+from mitoyolo.report.table import Table, markdown
 
 SCORES, PARETO = "scores.png", "pareto.png"
 
@@ -71,14 +71,6 @@ def csv_of(out: Path, each: Table) -> Path:
 
 def _html(each: Table) -> str:
     return f'<div class="wide">{table(each.columns, each.rows)}</div>'
-
-
-def markdown(each: Table) -> str:
-    """A table under its title and caption."""
-    lines = [each.columns, ["---"] * len(each.columns), *each.rows]
-    cells = [[text_of(value).replace("|", "\\|") for value in line] for line in lines]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in cells)
-    return f"## {each.title}\n\n{each.caption}\n\n{body}\n"
 
 
 def draw_scores(rows: Sequence[Row], path: Path) -> None:

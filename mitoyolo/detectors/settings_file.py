@@ -1,14 +1,12 @@
-"""A YAML file of training settings, read strictly."""
+"""A user's file of training settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from converters.errors import InputError, OptionError
-from converters.files import read_text
+from converters.errors import OptionError
+from mitoyolo.yaml_file import read_mapping
 
 
 def read_settings(name: str, known: tuple[str, ...]) -> dict[Any, Any]:
@@ -31,15 +29,4 @@ def read_settings(name: str, known: tuple[str, ...]) -> dict[Any, Any]:
         raise OptionError(
             f"--recipe {name}: no such recipe (known: {', '.join(known)}) and no such file"
         )
-    text = read_text(path)
-    try:
-        values, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise InputError(f"not YAML ({' '.join(str(error).split())})", file=path) from None
-    if root is None or not isinstance(values, dict):
-        raise InputError("expected a mapping of settings", file=path)
-    keys = [key.value for key, _ in root.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise InputError("given twice", file=path, where=key, fix="keep one of them")
-    return values
+    return read_mapping(path, "a mapping of settings")

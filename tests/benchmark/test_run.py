@@ -16,6 +16,7 @@ from conftest import Cli
 from rendered import Cell, Source, card, write_dataset
 
 from converters.errors import InputError
+from mitoyolo import training_process
 from mitoyolo.benchmark import cells
 from mitoyolo.benchmark.rendered import Example, render
 from mitoyolo.dataset import open_dataset
@@ -74,7 +75,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         (run / "summary.json").write_text("{}")
         return 0
 
-    monkeypatch.setattr(cells, "run_program", train)
+    monkeypatch.setattr(training_process, "run_program", train)
     monkeypatch.setattr(cells, "cost", lambda *given, **more: dict(COST))
     return calls
 
@@ -168,19 +169,19 @@ def test_a_call_that_is_stopped_leaves_the_tables_of_whole_seeds(
     call: Call, data: Path, trained: list[list[str]], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    train = cells.run_program
+    train = training_process.run_program
 
     def stop(command: list[str]) -> int:
         if _option(command, "--seed") == "1" and _option(command, "--model") == "yolov5s":
             raise Stopped
         return train(command)
 
-    monkeypatch.setattr(cells, "run_program", stop)
+    monkeypatch.setattr(training_process, "run_program", stop)
     done = call(data, models="yolov5n,yolov5s", seeds="0,1")
     assert "stopped; the same call goes on" in done.err
     assert (tmp_path / "out" / "report.html").exists()
     assert [row["seeds"] for row in rows(tmp_path, "detectors")] == ["0", "0"]
-    monkeypatch.setattr(cells, "run_program", train)
+    monkeypatch.setattr(training_process, "run_program", train)
     assert call(data, models="yolov5n,yolov5s", seeds="0,1").code == 0
     assert [row["seeds"] for row in rows(tmp_path, "detectors")] == ["0, 1", "0, 1"]
     assert len(trained) == 4
@@ -190,18 +191,18 @@ def test_a_training_that_fails_is_left_out_and_run_the_next_time(
     call: Call, data: Path, trained: list[list[str]], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    train = cells.run_program
+    train = training_process.run_program
 
     def fail(command: list[str]) -> int:
         return 1 if _option(command, "--model") == "yolov5s" else train(command)
 
-    monkeypatch.setattr(cells, "run_program", fail)
+    monkeypatch.setattr(training_process, "run_program", fail)
     done = call(data, models="yolov5s,yolov5n")
     assert done.code == 1
     assert "1 of 2 tests of a model left out" in done.error
     assert "yolov5s on alpha, seed 0" in done.error
     assert [row["model"] for row in rows(tmp_path, "detectors")] == ["YOLOv5n"]
-    monkeypatch.setattr(cells, "run_program", train)
+    monkeypatch.setattr(training_process, "run_program", train)
     assert call(data, models="yolov5s,yolov5n").code == 0
     assert [row["model"] for row in rows(tmp_path, "detectors")] == ["YOLOv5s", "YOLOv5n"]
     assert len(trained) == 2
@@ -210,14 +211,14 @@ def test_a_training_that_fails_is_left_out_and_run_the_next_time(
 def test_a_training_without_its_last_file_is_not_taken_for_one(
     call: Call, data: Path, trained: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = cells.run_program
+    train = training_process.run_program
 
     def cut(command: list[str]) -> int:
         train(command)
         (Path(_option(command, "--project")) / "run" / "summary.json").unlink()
         return 0
 
-    monkeypatch.setattr(cells, "run_program", cut)
+    monkeypatch.setattr(training_process, "run_program", cut)
     done = call(data)
     assert done.code == 1
     assert "the training ended with exit code 0" in done.error
@@ -353,7 +354,7 @@ def test_weights_that_are_not_there_are_told_first(
 
 def test_a_program_ends_with_its_parent_and_is_silent_on_stdout() -> None:
     script = (
-        "import sys, os, signal; from mitoyolo.benchmark.cells import run_program;"
+        "import sys, os, signal; from mitoyolo.training_process import run_program;"
         "run_program([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True);"
         " time.sleep(60)'])"
     )

@@ -14,11 +14,12 @@ from mitoyolo.benchmark import tables
 from mitoyolo.benchmark.entries import ENTRIES
 from mitoyolo.benchmark.published import published
 from mitoyolo.benchmark.results import Row
-from mitoyolo.benchmark.write import best_of, markdown
+from mitoyolo.benchmark.write import best_of
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.evaluation.metrics import evaluate
 from mitoyolo.evaluation.protocols import PROTOCOLS, get_protocol
 from mitoyolo.evaluation.repeated import Scored
+from mitoyolo.report.table import Table, Value, markdown
 
 FACTS: dict[str, Any] = {
     "training_s": 90.0, "images_per_s": 4.0, "training_memory_mib": 1000.4, "parameters": 2_500_000,
@@ -65,7 +66,7 @@ ONE = scored([50])  # F1 2/3
 WRONG = scored([50, 250])  # one found, the look-alike taken: F1 1/2
 
 
-def cell(table: tables.Table, row: int, column: str) -> tables.Value:
+def cell(table: Table, row: int, column: str) -> Value:
     return table.rows[row][table.columns.index(column)]
 
 
@@ -220,7 +221,7 @@ def test_what_a_source_notes_is_told() -> None:
 
 
 def test_markdown() -> None:
-    table = tables.Table("n", "Title", "Caption.", ("a|b", "c"), ((None, 0.12345), ("x", 3)))
+    table = Table("n", "Title", "Caption.", ("a|b", "c"), ((None, 0.12345), ("x", 3)))
     assert markdown(table) == (
         "## Title\n\nCaption.\n\n| a\\|b | c |\n| --- | --- |\n| – | 0.123 |\n| x | 3 |\n"
     )
