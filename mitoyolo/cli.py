@@ -528,8 +528,6 @@ def train(
     _begin(quiet)
     from mitoyolo.train import TrainOptions
     from mitoyolo.train import train as run
-    from mitoyolo.train_folds import train_folds
-    from mitoyolo.train_seeds import train_seeds
 
     if seeds is not None and (seed or folds):
         other = "--seed" if seed else "--folds"
@@ -557,9 +555,13 @@ def train(
     )
     done: object
     if seeds is not None:
+        from mitoyolo.train_seeds import train_seeds
+
         each = _seeds(seeds)
         done = train_seeds(data, folder, options, each, resume=resume, overwrite=overwrite)
     elif folds is not None:
+        from mitoyolo.train_folds import train_folds  # 0.1 s, for scoring
+
         share = 1.0 if background is None else background
         done = train_folds(
             data, folder, options, folds, background=share, resume=resume, overwrite=overwrite

@@ -181,7 +181,15 @@ def encode_rgb(image: RGB, suffix: str) -> bytes:
     read, for a tenth less. JPEG has quality 95 without chroma subsampling, since haematoxylin and
     eosin differ in chroma.
     """
-    parameters = {".jpg": _JPEG, ".jpeg": _JPEG}.get(suffix.lower(), [])
+    return _encoded(image, suffix, {".jpg": _JPEG, ".jpeg": _JPEG}.get(suffix.lower(), []))
+
+
+def encode_jpeg(image: RGB, quality: int) -> bytes:
+    """``image`` as a small JPEG, to look at: chroma is subsampled."""
+    return _encoded(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def _encoded(image: RGB, suffix: str, parameters: list[int]) -> bytes:
     done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     if not done:
         raise InputError(f"cannot encode an image as {suffix}")

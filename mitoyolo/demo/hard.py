@@ -23,6 +23,7 @@ from mitoyolo.demo.section import Section, blank
 from mitoyolo.demo.stain import Image, Stain, develop, draw_stain
 from mitoyolo.demo.tissue import Points, Style, draw_style, figure_spots, lay_tissue
 from mitoyolo.demo.write import APERIO_MPP, check_sizes, stream, tally, write_frame
+from mitoyolo.images import encode_jpeg
 
 HAMAMATSU_MPP = 0.2273  # µm/px of the MITOS-ATYPIA-14 frames whose case name starts with H
 HARD, STYLE, FRAME = 3, 0, 1  # words of a random stream
@@ -297,8 +298,6 @@ def line_clear_of(
 def scanned(image: Image, sharpening: float, quality: int) -> Image:
     """The picture as a scanner gives it back: sharpened, and as JPEG."""
     soft = cv2.GaussianBlur(image, (0, 0), 1.2)
-    sharp = cv2.addWeighted(image, 1 + sharpening, soft, -sharpening, 0)
-    ok, data = cv2.imencode(".jpg", sharp[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not ok:
-        raise RuntimeError("OpenCV could not encode a JPEG")
+    sharp = np.asarray(cv2.addWeighted(image, 1 + sharpening, soft, -sharpening, 0), np.uint8)
+    data = np.frombuffer(encode_jpeg(sharp, quality), np.uint8)
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1].copy()

@@ -21,6 +21,7 @@ from mitoyolo.demo.noise import Field, ramp, value_noise
 from mitoyolo.demo.stain import Image
 from mitoyolo.demo.tissue import Style, draw_style, render_tile
 from mitoyolo.demo.write import DEMO_MPP, SMALLEST, stream
+from mitoyolo.images import encode_jpeg
 
 SLIDE = 2  # first word of a random stream: after those of mitoyolo.demo.write
 STYLE, TISSUE, FIGURE, PLAN, ROW = range(5)  # second word
@@ -363,9 +364,4 @@ def reduce(rows: Image) -> Image:
 def encode(tile: Image) -> bytes:
     """A JPEG of a whole tile; one at the slide's edge is filled with its last row and column."""
     missing = ((0, TILE - tile.shape[0]), (0, TILE - tile.shape[1]), (0, 0))
-    full = np.pad(tile, missing, "edge")
-    quality = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(full, cv2.COLOR_RGB2BGR), quality)
-    if not done:
-        raise RuntimeError("OpenCV could not encode a JPEG")
-    return data.tobytes()
+    return encode_jpeg(np.pad(tile, missing, "edge"), QUALITY)

@@ -9,10 +9,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import cv2
-
 from converters.files import write_text
-from mitoyolo.images import RGB
+from mitoyolo.images import RGB, encode_jpeg
 
 NOTICE = "For research use only. Not for diagnosis."
 
@@ -95,12 +93,7 @@ def picture_file(path: Path, caption: str) -> str:
 
 def picture(image: RGB, caption: str) -> str:
     """A figure from pixels, as JPEG inside the page."""
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88]
-    )
-    if not done:
-        raise ValueError(f"cannot encode an image of shape {image.shape}")
-    return _figure("jpeg", data.tobytes(), caption)
+    return _figure("jpeg", encode_jpeg(image, 88), caption)
 
 
 def _figure(kind: str, data: bytes, caption: str) -> str:

@@ -6,6 +6,8 @@ What a user may not see is answered as what does not exist.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, TypeVar
 
 from anyio import CancelScope
@@ -16,16 +18,16 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from mitoyolo.web import logins
-from mitoyolo.web.models import Assignment, Base, Batch, Login, Role, Slide, Tile, User
+from mitoyolo.web.models import MAX_ID, Assignment, Base, Batch, Login, Role, Slide, Tile, User
 from mitoyolo.web.settings import Settings
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
+KEEPS_RIGHTS = ("/api/tiles/{id}/annotations",)
+"""What changes the database often, but nothing of who may see what."""
 WITHOUT_LOGIN = ("/api/setup", "/api/login")
 """Where a browser may post that has not logged in yet."""
 Row = TypeVar("Row", bound=Base)
-_MAX_ID = 2**31 - 1
-"""The largest that PostgreSQL's integer holds."""
 
 
 class ApiError(HTTPException):
@@ -38,20 +40,32 @@ async def get_db(request: Request) -> AsyncIterator[Session]:
     There are as many at a time as connections. Else requests that have one would wait for a thread,
     and those that have the threads for a connection.
     """
-    async with request.app.state.turns:
-        db = request.app.state.sessions()
+    state = request.app.state
+    async with state.turns:
+        db = state.sessions()
+        end = db.close
         try:
             yield db
-            await run_in_threadpool(db.commit)
+            end = partial(_commit, db)
         finally:
-            with CancelScope(shield=True):
-                await run_in_threadpool(db.close)
+            try:
+                with CancelScope(shield=True):
+                    await run_in_threadpool(end)
+            finally:
+                if request.method not in SAFE and request.scope["route"].path not in KEEPS_RIGHTS:
+                    state.grants.changed()
 
 
+def _commit(db: Session) -> None:
+    with db:
+        db.commit()
+
+
+with_db = asynccontextmanager(get_db)
 Db = Annotated[Session, Depends(get_db, scope="function")]
 
 
-def settings_of(request: Request) -> Settings:
+async def settings_of(request: Request) -> Settings:
     """Of this server."""
     settings: Settings = request.app.state.settings
     return settings
@@ -77,7 +91,7 @@ def current_login(request: Request, db: Db) -> Login:
 CurrentLogin = Annotated[Login, Depends(current_login)]
 
 
-def current_user(login: CurrentLogin) -> User:
+async def current_user(login: CurrentLogin) -> User:
     """Who is logged in."""
     return login.user
 
@@ -85,7 +99,7 @@ def current_user(login: CurrentLogin) -> User:
 CurrentUser = Annotated[User, Depends(current_user)]
 
 
-def admin(user: CurrentUser) -> User:
+async def admin(user: CurrentUser) -> User:
     """Who is logged in, an admin.
 
     Raises
@@ -102,7 +116,8 @@ Admin = Annotated[User, Depends(admin)]
 
 
 def no_forgery(request: Request, db: Db) -> None:
-    """Of the whole application: every change comes from our own page, of someone logged in.
+    """Of every room where something can be changed: each change comes from our own page, of someone
+    logged in.
 
     Raises
     ------
@@ -112,7 +127,7 @@ def no_forgery(request: Request, db: Db) -> None:
     """
     if request.method in SAFE:
         return
-    if not logins.same_site(request.headers, settings_of(request).proxy):
+    if not logins.same_site(request.headers, request.app.state.settings.proxy):
         raise ApiError(403, "the request comes from another site's page; open the workbench itself")
     if request.scope["path"] in WITHOUT_LOGIN:
         return
@@ -174,4 +189,4 @@ def _for(
 
 def _known(key: int | str) -> bool:
     """Whether a database can be asked for it at all."""
-    return "\0" not in key if isinstance(key, str) else 0 < key <= _MAX_ID
+    return "\0" not in key if isinstance(key, str) else 0 < key <= MAX_ID

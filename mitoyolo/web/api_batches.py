@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from mitoyolo.web import agreement, batches
 from mitoyolo.web.access import Admin, CurrentUser, Db, assignment_for, batch_for, reader_for
-from mitoyolo.web.api_users import Body, Id
+from mitoyolo.web.bodies import Body, Id
 from mitoyolo.web.models import Assignment, Batch, Role, Stage, User
 from mitoyolo.web.slides import tile_mpp
 

@@ -10,10 +10,14 @@ from typing import Annotated
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.orm import Session
 
 from mitoyolo.web import slides
-from mitoyolo.web.access import ApiError, CurrentUser, Db, SettingsOf, slide_for
+from mitoyolo.web.access import ApiError, current_login, slide_for, with_db
 from mitoyolo.web.deepzoom import VERSION, Tiles
+from mitoyolo.web.grants import Grants
+from mitoyolo.web.logins import COOKIE
 
 THREADS = 8
 """Tiles that are read or made at a time; the other threads are for other requests."""
@@ -41,14 +45,26 @@ class SlideFile:
     cache: Path
 
 
-def _slide_file(slide_id: str, db: Db, user: CurrentUser, settings: SettingsOf) -> SlideFile:
-    slide = slide_for(db, user, slide_id)
+async def _seen(slide_id: str, request: Request) -> SlideFile:
+    grants: Grants[SlideFile] = request.app.state.grants
+    asked = (request.cookies.get(COOKIE), slide_id)
+    seen = grants.get(asked)
+    if seen is None:
+        before = grants.changes
+        async with with_db(request) as db:
+            seen = await run_in_threadpool(_slide_file, request, db, slide_id)
+        grants.keep(asked, seen, before)
+    return seen
+
+
+def _slide_file(request: Request, db: Session, slide_id: str) -> SlideFile:
+    settings = request.app.state.settings
+    slide = slide_for(db, current_login(request, db).user, slide_id)
     path = slides.file_of(settings, slide)
-    db.commit()  # so that no connection waits with the tile
     return SlideFile(slide.id, path, slides.folder_of(settings, slide) / "zoom")
 
 
-Seen = Annotated[SlideFile, Depends(_slide_file)]
+Seen = Annotated[SlideFile, Depends(_seen)]
 
 
 @router.get("/slides/{slide_id}/slide.dzi", response_class=Response)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from mitoyolo.web import detections
 from mitoyolo.web.access import ApiError, CurrentUser, Db, SettingsOf, slide_for
 from mitoyolo.web.api_jobs import JobOut
+from mitoyolo.web.bodies import Body, Id
+from mitoyolo.web.elements import Label
 
 router = APIRouter(prefix="/api", tags=["detections"])
 
-Label = Literal["mitosis", "imposter"]
 MOST = 50_000
 
 
@@ -58,13 +59,11 @@ class DetectionsOut(BaseModel):
     detections: list[DetectionOut]
 
 
-class Verdict(BaseModel):
+class Verdict(Body):
     """What the user says a detection is; ``job`` is the search that it was seen in."""
 
-    model_config = ConfigDict(extra="forbid")
-
     label: Label
-    job: Annotated[int, Field(gt=0, lt=2**31)] | None = None
+    job: Id | None = None
 
 
 class SavedOut(BaseModel):

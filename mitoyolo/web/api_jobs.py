@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mitoyolo.web import jobs, kinds
 from mitoyolo.web.access import Admin, ApiError, Db, SettingsOf, slide_for
+from mitoyolo.web.bodies import Body, Id
 from mitoyolo.web.models import Job, JobState, Slide
 
 
@@ -29,8 +30,6 @@ async def _with_runner(app: FastAPI) -> AsyncIterator[None]:
 
 
 router = APIRouter(prefix="/api", tags=["jobs"], lifespan=_with_runner)
-
-Id = Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class SlideName(BaseModel):
@@ -62,20 +61,16 @@ class JobOut(BaseModel):
         )
 
 
-class Detect(BaseModel):
+class Detect(Body):
     """How a slide is searched; without ``threshold`` as the weights say."""
-
-    model_config = ConfigDict(extra="forbid")
 
     weights: Annotated[str, Field(max_length=255)]
     """One of ``GET /api/weights``."""
     threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 
-class Train(BaseModel):
+class Train(Body):
     """What is trained, and on the approved batches of which slides."""
-
-    model_config = ConfigDict(extra="forbid")
 
     slides: Annotated[list[str], Field(min_length=1, max_length=1000)]
     model: Annotated[str, Field(max_length=64)]
@@ -112,7 +107,7 @@ def weights(user: Admin, settings: SettingsOf) -> list[str]:
 def listed(
     db: Db,
     user: Admin,
-    before: Annotated[int | None, Query(gt=0, lt=2**31)] = None,
+    before: Id | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[JobOut]:
     """Jobs, the newest first."""

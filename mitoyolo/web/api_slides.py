@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from converters.images import PLAUSIBLE_MPP
 from mitoyolo.web import batches, slides
 from mitoyolo.web.access import Admin, CurrentUser, Db, SettingsOf, slide_for
-from mitoyolo.web.api_users import Body
+from mitoyolo.web.bodies import Body
 from mitoyolo.web.models import JobState, Role, Slide, SlideState, User
 from mitoyolo.web.slides import CUT
 

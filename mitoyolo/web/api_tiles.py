@@ -5,18 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-import cv2
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from mitoyolo.images import read_rgb, resize
+from mitoyolo.images import encode_jpeg, read_rgb, resize
 from mitoyolo.web import batches
 from mitoyolo.web.access import CurrentUser, Db, SettingsOf, reader_for, tile_for
 from mitoyolo.web.annotations import Conflict, current, save
 from mitoyolo.web.api_batches import ReaderName
-from mitoyolo.web.api_users import Body, Id
+from mitoyolo.web.bodies import Body, Id
 from mitoyolo.web.elements import Elements
 from mitoyolo.web.models import Revision, User
 from mitoyolo.web.slides import tile_file
@@ -73,8 +72,7 @@ def thumbnail(
     pixels = read_rgb(tile_file(settings, tile))
     scale = min(1.0, THUMBNAIL / max(tile.width, tile.height))
     small = resize(pixels, *(max(1, round(side * scale)) for side in (tile.width, tile.height)))
-    _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return Response(data.tobytes(), media_type="image/jpeg", headers=headers)
+    return Response(encode_jpeg(small, 80), media_type="image/jpeg", headers=headers)
 
 
 @router.get("/{id}/annotations")

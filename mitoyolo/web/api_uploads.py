@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from mitoyolo.web import uploads
 from mitoyolo.web.access import Admin, ApiError, Db, SettingsOf
 from mitoyolo.web.api_slides import Cut, Scale, SlideOut, slides_out
-from mitoyolo.web.api_users import Body
+from mitoyolo.web.bodies import Body
 from mitoyolo.web.models import Upload
 from mitoyolo.web.slides import CUT
 

@@ -12,21 +12,15 @@ from sqlalchemy import select
 from mitoyolo import __version__
 from mitoyolo.web import audit, example, logins, source, users
 from mitoyolo.web.access import Admin, ApiError, CurrentLogin, Db, SettingsOf
+from mitoyolo.web.bodies import Body, Id
 from mitoyolo.web.models import Login, Role, User
 from mitoyolo.web.passwords import GivenPassword, NewPassword, Passwords
 
 router = APIRouter(prefix="/api", tags=["users"])
 RESEARCH_USE = "For research use only; not for diagnosis."
 
-Id = Annotated[int, Field(gt=0, lt=2**31)]
 NewName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
 GivenName = Annotated[str, Field(max_length=64)]
-
-
-class Body(BaseModel):
-    """What is sent: a key that is not known is an error."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class State(BaseModel):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, params
 from fastapi.responses import HTMLResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
@@ -25,16 +25,19 @@ from mitoyolo.web import (
     api_uploads,
     api_users,
 )
-from mitoyolo.web.access import no_forgery
+from mitoyolo.web.access import SAFE, no_forgery
+from mitoyolo.web.api_deepzoom import SlideFile
 from mitoyolo.web.attempts import Attempts
 from mitoyolo.web.database import CONNECTIONS, open_database
 from mitoyolo.web.errors import add_handlers
+from mitoyolo.web.grants import Grants
 from mitoyolo.web.middleware import BodyLimit, SecurityHeaders
 from mitoyolo.web.passwords import Passwords
 from mitoyolo.web.settings import Settings
 from mitoyolo.web.setup import Setup
 
 ROUTERS = (
+    api_deepzoom,  # tried first: these requests are the most
     api_users,
     api_uploads,
     api_slides,
@@ -42,7 +45,6 @@ ROUTERS = (
     api_tiles,
     api_download,
     api_jobs,
-    api_deepzoom,
     api_detections,
 )
 PAGE = Path(__file__).parent / "static"
@@ -89,16 +91,16 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(no_forgery)],
         lifespan=lifespan,
     )
     app.state.settings, app.state.sessions = settings, sessions
     app.state.turns = asyncio.Semaphore(CONNECTIONS)
+    app.state.grants = Grants[SlideFile]()
     app.state.passwords = Passwords(settings.hashing)
     app.state.attempts = Attempts(settings.login_attempts, settings.login_wait_s)
     app.state.setup = Setup(sessions, again=settings.new_admin)
     for room in ROUTERS:
-        app.include_router(room.router)
+        app.include_router(room.router, dependencies=_guards(room.router))
     add_handlers(app)
     _add_page(app)
     app.add_middleware(BodyLimit, settings=settings)
@@ -108,6 +110,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts + proxy, www_redirect=False)
     app.add_middleware(SecurityHeaders)
     return app
+
+
+def _guards(router: APIRouter) -> list[params.Depends]:
+    """Of all requests to a room; one where nothing can be changed does without the database."""
+    methods = {method for route in router.routes for method in getattr(route, "methods", ("?",))}
+    return [Depends(no_forgery)] if methods - set(SAFE) else []
 
 
 def _add_page(app: FastAPI) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from converters.errors import InputError
 from converters.files import write_bytes
-from mitoyolo.images import RGB
+from mitoyolo.images import RGB, encode_jpeg
 from mitoyolo.pool import cores
 from mitoyolo.slides.reader import Slide, open_slide
 from mitoyolo.slides.scaled import Sized
@@ -178,7 +178,7 @@ class Tiles:
         return made
 
     def _keep(self, path: Path, pixels: RGB) -> bytes:
-        data = _jpeg(pixels)
+        data = encode_jpeg(pixels, QUALITY)
         with suppress(OSError):  # then it is made again the next time
             path.parent.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(path.parent).free - len(data) >= self._keep_free:
@@ -225,12 +225,6 @@ def _read(path: Path) -> bytes | None:
 def _cut(pixels: RGB, window: Window) -> RGB:
     rows = slice(window.y, window.y + window.height)
     return pixels[rows, window.x : window.x + window.width]
-
-
-def _jpeg(pixels: RGB) -> bytes:
-    bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    return data.tobytes()
 
 
 class _OpenSlides:

@@ -21,12 +21,14 @@ from converters.files import read_csv, read_json
 from mitoyolo.inference.hotspot import reach_um
 from mitoyolo.inference.merge import MERGE_UM
 from mitoyolo.inference.tables import DETECTION_COLUMNS, DETECTIONS
-from mitoyolo.web import batches
+from mitoyolo.slides.scaled import grid_size
+from mitoyolo.web import batches, jobs
 from mitoyolo.web.access import ApiError
 from mitoyolo.web.annotations import Conflict, current, newest, save
 from mitoyolo.web.elements import MOST, label_of
 from mitoyolo.web.models import Assignment, Job, JobState, Revision, Role, Slide, Tile, User
 from mitoyolo.web.settings import Settings
+from mitoyolo.web.slides import tile_mpp
 
 
 class Found(NamedTuple):
@@ -67,7 +69,7 @@ def search(db: Session, slide: Slide, number: int | None) -> Job:
 
 def results_folder(settings: Settings, slide: Slide, job: Job) -> Path:
     """Where ``mitoyolo detect`` has written a search's results."""
-    return settings.jobs / str(job.id) / "out" / Path(slide.file or "").stem
+    return jobs.folder_of(settings, job) / "out" / Path(slide.file or "").stem
 
 
 def summary(settings: Settings, slide: Slide, job: Job) -> dict[str, Any]:
@@ -146,9 +148,7 @@ def grid_for(db: Session, user: User, slide: Slide) -> Grid | None:
 
     Tile pixels are level-0 pixels times the quotient of whole sizes, as ``mitoyolo tile`` takes it.
     """
-    if not (slide.width and slide.height and slide.mpp_x and slide.mpp_y):
-        return None
-    if not (slide.tile_mpp_x and slide.tile_mpp_y):
+    if not (slide.width and slide.height and slide.mpp_x and slide.mpp_y and slide.tile_mpp_x):
         return None
     query = select(Tile).where(Tile.slide_id == slide.id, Tile.left.is_not(None))
     if user.role != Role.ADMIN:
@@ -157,13 +157,13 @@ def grid_for(db: Session, user: User, slide: Slide) -> Grid | None:
     tiles = {(tile.column, tile.row): tile for tile in db.scalars(query)}
     if not tiles:
         return None
+    width, height = grid_size(
+        (slide.width, slide.height), (slide.mpp_x, slide.mpp_y), tile_mpp(slide)
+    )
     return Grid(
         tiles,
         size=(max(t.width for t in tiles.values()), max(t.height for t in tiles.values())),
-        scale=(
-            max(1, round(slide.width * slide.mpp_x / slide.tile_mpp_x)) / slide.width,
-            max(1, round(slide.height * slide.mpp_y / slide.tile_mpp_y)) / slide.height,
-        ),
+        scale=(width / slide.width, height / slide.height),
     )
 
 
@@ -197,7 +197,7 @@ def placed(db: Session, user: User, slide: Slide, found: Iterable[Found]) -> lis
         revision.tile_id: revision.elements
         for revision in db.scalars(newest(Tile.slide_id == slide.id, Revision.reader_id == user.id))
     }
-    mpp = _tile_mpp(slide)
+    mpp = tile_mpp(slide)
     result = []
     for item in found:
         place = grid.at(item.x, item.y)
@@ -234,7 +234,7 @@ def take(db: Session, user: User, slide: Slide, found: Found, label: str) -> Rev
     batches.check_may_save(db, user, user, tile)
     before = current(db, tile, user)
     elements = [dict(item) for item in before.elements] if before else []
-    mark = nearest(elements, x, y, _tile_mpp(slide))
+    mark = nearest(elements, x, y, tile_mpp(slide))
     if mark is None and len(elements) == MOST:
         raise ApiError(409, f"tile {tile.id} has {MOST} marks already; take some away first")
     if mark is None:
@@ -264,9 +264,3 @@ def _element(
     if element["type"] == "ellipse":
         element |= {"width": width, "height": height, "rotation": 0.0}
     return element
-
-
-def _tile_mpp(slide: Slide) -> tuple[float, float]:
-    assert slide.tile_mpp_x is not None  # grid_for has looked
-    assert slide.tile_mpp_y is not None
-    return (slide.tile_mpp_x, slide.tile_mpp_y)

@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from converters.errors import InputError
+from mitoyolo.web.bodies import Body
 
 MOST = 2000
 """Elements of a tile: a hundred times what a crowded one has."""
@@ -25,24 +26,20 @@ Length = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 Angle = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-100, le=100)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class LabelValue(_Strict):
+class LabelValue(Body):
     """The class, as the schema writes it."""
 
     value: Label
 
 
-class Origin(_Strict):
+class Origin(Body):
     """What the schema leaves to its users."""
 
     confidence: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     from_: Literal["detection"] | None = Field(default=None, alias="from")
 
 
-class _Element(_Strict):
+class _Element(Body):
     id: Annotated[str, Field(pattern="^[0-9a-f]{24}$")]
     center: tuple[Number, Number, Annotated[float, Field(strict=True, ge=0, le=0)]]
     label: LabelValue
@@ -96,9 +93,7 @@ def checked(elements: Sequence[Any], width: int, height: int) -> list[dict[str, 
         A centre is outside the tile, an axis longer than twice its longer side, or two elements
         have one id.
     """
-    plain = [item.model_dump(by_alias=True) if isinstance(item, BaseModel) else item
-             for item in elements]  # fmt: skip
-    models = _ELEMENTS.validate_python(plain)
+    models = _ELEMENTS.validate_python(list(elements))
     for i, item in enumerate(models):
         x, y, _ = item.center
         if not (0 <= x <= width and 0 <= y <= height):

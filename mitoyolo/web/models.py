@@ -15,6 +15,9 @@ from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, MetaData, String,
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+MAX_ID = 2**31 - 1
+"""The largest that PostgreSQL's integer holds."""
+
 
 class Role(StrEnum):
     """What a user may do: an annotator only what is assigned."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Cli
+from processes import alive
 from rendered import Cell, Source, card, write_dataset
 
 from converters.errors import InputError
@@ -366,7 +367,7 @@ def test_a_program_ends_with_its_parent_and_is_silent_on_stdout() -> None:
     parent.kill()
     assert parent.stdout.read() == ""
     for _ in range(600):
-        if not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text():
+        if not alive(child):
             break
         time.sleep(0.05)
     else:

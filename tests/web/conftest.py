@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,21 @@ class Workbench:
         assert answer.status_code == 200, answer.text
         client.headers["X-CSRF-Token"] = answer.json()["csrf"]
         return client
+
+    def slide(self, file: Path, state: SlideState, width: int, height: int) -> str:
+        """The id of a slide of 0.25 µm/px that came as a file, without tiles."""
+        with self.session() as db:
+            row = Slide(
+                name="T1", file="slide.tif", state=state, width=width, height=height,
+                mpp_x=0.25, mpp_y=0.25, created_by=1,
+            )  # fmt: skip
+            db.add(row)
+            db.flush()
+            folder = self.settings.slides / row.id
+            folder.mkdir(parents=True)
+            os.link(file, folder / "slide.tif")
+            db.commit()
+            return row.id
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,11 @@ from fastapi.testclient import TestClient
 
 from mitoyolo.demo.slide import render_slide
 from mitoyolo.images import RGB, read_rgb
-from mitoyolo.web import deepzoom
+from mitoyolo.web import deepzoom, grants
 from mitoyolo.web.deepzoom import OVERLAP, TILE, Pyramid, Tiles
-from mitoyolo.web.models import Assignment, Batch, Slide, SlideState, User
+from mitoyolo.web.models import Assignment, Batch, Role, SlideState, User
 
-from .conftest import Workbench
+from .conftest import PASSWORD, Workbench
 
 
 @pytest.fixture(scope="module")
@@ -245,18 +245,7 @@ def test_few_slides_stay_open_while_many_are_read(
 @pytest.fixture
 def slide_id(workbench: Workbench, admin: TestClient, slide: Path) -> str:
     """The rendered slide in the workbench, being cut."""
-    with workbench.session() as db:
-        row = Slide(
-            name="T1", file="slide.tif", state=SlideState.CUTTING, width=2701, height=1503,
-            mpp_x=0.25, mpp_y=0.25, created_by=1,
-        )  # fmt: skip
-        db.add(row)
-        db.flush()
-        folder = workbench.settings.slides / row.id
-        folder.mkdir(parents=True)
-        os.link(slide, folder / "slide.tif")
-        db.commit()
-        return row.id
+    return workbench.slide(slide, SlideState.CUTTING, 2701, 1503)
 
 
 def test_the_descriptor(admin: TestClient, slide_id: str) -> None:
@@ -317,6 +306,59 @@ def test_only_readers_of_a_slide_see_it(
         assert bert.get(url).status_code == 404
         assert bert.get(url, headers={"If-None-Match": tag}).status_code == 404
         assert workbench.client().get(url).status_code == 401
+
+
+MARKS = {"version": 0, "done": True, "elements": []}
+
+
+def test_who_has_seen_a_slide_is_not_looked_up_for_each_tile(
+    workbench: Workbench, admin: TestClient, slide_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"/api/slides/{slide_id}/slide_files/0/0_0.jpeg"
+    assert admin.get(url).status_code == 200
+    asked = []
+    sessions = workbench.app.state.sessions
+    monkeypatch.setattr(workbench.app.state, "sessions", lambda: asked.append(1) or sessions())
+    assert admin.get(url).status_code == 200
+    assert admin.put("/api/tiles/1/annotations", json=MARKS).status_code == 404
+    del asked[:]
+    assert admin.get(url).status_code == 200  # a save changes nothing of who may see what
+    assert asked == []
+    now = grants.time.monotonic()
+    monkeypatch.setattr(grants.time, "monotonic", lambda: now + grants.LONGEST_S)
+    assert admin.get(url).status_code == 200  # another program may write to the same database
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("how", ["log out", "log in again", "password", "switched off"])
+def test_what_ends_a_login_ends_its_tiles_at_once(
+    workbench: Workbench, admin: TestClient, slide_id: str, how: str
+) -> None:
+    carl = workbench.user("carl", Role.ADMIN)
+    cookie = carl.cookies["mitoyolo_session"]
+    url = f"/api/slides/{slide_id}/slide_files/0/0_0.jpeg"
+    assert carl.get(url).status_code == 200
+    number = carl.get("/api/me").json()["id"]
+    changes = {"password": {"password": "another long one"}, "switched off": {"active": False}}
+    if how == "log out":
+        answer = carl.post("/api/logout")
+    elif how == "log in again":  # as another: the browser's former cookie is worth nothing
+        answer = carl.post("/api/login", json={"name": "admin", "password": PASSWORD})
+    else:
+        answer = admin.patch(f"/api/users/{number}", json=changes[how])
+    assert answer.is_success
+    former = workbench.client(cookies={"mitoyolo_session": cookie})
+    assert former.get(url).status_code == 401
+
+
+def test_an_answer_that_a_change_overtook_is_not_used() -> None:
+    known = grants.Grants[str]()
+    before = known.changes  # the database is asked
+    known.changed()  # meanwhile somebody is switched off
+    known.keep("cookie", "may see it", before)
+    assert known.get("cookie") is None
+    known.keep("cookie", "may see it", known.changes)
+    assert known.get("cookie") == "may see it"
 
 
 def test_tiles_alone_are_no_pyramid(admin: TestClient, tiles_slide: Callable[..., str]) -> None:

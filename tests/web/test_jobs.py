@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from processes import alive
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -116,14 +117,6 @@ def bench(settings: Settings) -> Iterator[Bench]:
     yield found
     found.runner.stop()
     found.engine.dispose()
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def pids_in(path: Path, n: int = 1) -> list[int]:
@@ -417,18 +410,7 @@ def test_a_slide_without_tissue_fails_and_says_so(admin: TestClient, rendered: P
 @pytest.fixture
 def slide_id(workbench: Workbench, admin: TestClient, rendered: Path) -> str:
     """A slide that is ready, without tiles."""
-    with workbench.session() as db:
-        row = Slide(
-            name="T1", file="slide.tif", state=SlideState.READY, width=4200, height=600,
-            mpp_x=0.25, mpp_y=0.25, created_by=1,
-        )  # fmt: skip
-        db.add(row)
-        db.flush()
-        folder = workbench.settings.slides / row.id
-        folder.mkdir(parents=True)
-        os.link(rendered, folder / "slide.tif")
-        db.commit()
-        return row.id
+    return workbench.slide(rendered, SlideState.READY, 4200, 600)
 
 
 @pytest.mark.parametrize(
