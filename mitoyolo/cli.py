@@ -490,6 +490,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
     ] = False,
+    views: Annotated[
+        int, typer.Option(help="1, 2, 4 or 8: turned and mirrored, how often each tile is seen.")
+    ] = 1,
     seed: Seed = 0,
     seeds: Annotated[
         str | None, typer.Option(metavar="S,S,...", help="Train once a seed; mean and spread.")
@@ -542,6 +545,7 @@ def train(
         imgsz=imgsz,
         batch=batch,
         accumulate=accumulate,
+        views=views,
         seed=seed,
         recipe=recipe,
         settings=_settings(set_ or []),

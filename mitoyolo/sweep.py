@@ -31,7 +31,18 @@ from mitoyolo.yaml_file import read_mapping
 
 INDEX = "table.md"
 
-KEYS = ("data", "model", "weights", "epochs", "imgsz", "batch", "accumulate", "recipe", "set")
+KEYS = (
+    "data",
+    "model",
+    "weights",
+    "epochs",
+    "imgsz",
+    "batch",
+    "accumulate",
+    "views",
+    "recipe",
+    "set",
+)
 """What a row may say: options of ``mitoyolo train``."""
 
 NEEDED = ("data", "model")

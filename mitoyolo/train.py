@@ -13,9 +13,11 @@ from typing import Any
 from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
+from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.families import MODELS, Family, TrainingRecipe
-from mitoyolo.detectors.training import BEST, LAST, Outcome, Training
+from mitoyolo.detectors.training import BEST, LAST, Outcome, Score, Training, score_tiles
+from mitoyolo.detectors.views import check_views
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.distributed import (
     Process,
@@ -27,6 +29,7 @@ from mitoyolo.distributed import (
     this_process,
 )
 from mitoyolo.evaluation.protocols import get_protocol
+from mitoyolo.inference.apply import detect_tiles
 from mitoyolo.jobs import content_hash, differing, open_job, start_over, versions
 from mitoyolo.launch import LAUNCHED, launch, share_cores
 from mitoyolo.progress import bar, note, set_quiet
@@ -163,6 +166,7 @@ def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
     recipe: TrainingRecipe = reader.read_recipe(options.model, options.recipe, options.settings)
     batch = options.batch or recipe.batch
     _check_batch(batch, options.accumulate, world)
+    check_views(options.views)
     imgsz = options.imgsz or recipe.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
     imgsz = -(-imgsz // family.stride) * family.stride
     settings = {key: value for key, value in recipe.to_dict().items() if key not in OF_MACHINE}
@@ -228,7 +232,8 @@ def _train(
                 note(f"{run} is finished already; nothing to do")
                 return run / BEST
             outcome = _fit(plan, run, options, process, devices)
-            write_json(run / INDEX, _conclude(plan, run, options, outcome))
+            concluded = _conclude(plan, run, options, outcome, devices[0])
+            write_json(run / INDEX, concluded)
             job.facts.update(
                 seed=options.seed,
                 device=",".join(devices),
@@ -314,17 +319,24 @@ def _where(devices: tuple[str, ...], process: Process) -> str:
     return f"{place} in {process.world} processes" if process.world > 1 else place
 
 
-def _conclude(plan: _Plan, run: Path, options: TrainOptions, outcome: Outcome) -> dict[str, Any]:
+def _conclude(
+    plan: _Plan, run: Path, options: TrainOptions, outcome: Outcome, device: str
+) -> dict[str, Any]:
     """Give the weights their cards, draw the curves; the contents of ``summary.json``."""
     dataset = plan.dataset
     protocol = get_protocol(dataset.block["protocol"])
-    bare = bare_card(dataset, options.model, plan.imgsz)
+    bare = replace(bare_card(dataset, options.model, plan.imgsz), views=options.views)
+    finish = import_module(plan.family.trains).finish
+    score = Score(outcome.f1, outcome.ap, outcome.threshold)
+    if options.views > 1:  # epochs are compared by one view, which takes less time
+        finish(run / BEST, bare)
+        detector = load_detector(run / BEST, device=device)
+        score = score_tiles(dataset, protocol, detect_tiles(detector, dataset, "val"))
     card = replace(
         bare,
-        threshold=outcome.threshold,
+        threshold=score.threshold,
         threshold_from=f"val split, best F1 by {protocol.name}, epoch {outcome.epoch}",
     )
-    finish = import_module(plan.family.trains).finish
     finish(run / BEST, card)
     finish(run / LAST, card if outcome.epoch == outcome.epochs else bare)
     if outcome.batch != plan.batch:
@@ -338,18 +350,19 @@ def _conclude(plan: _Plan, run: Path, options: TrainOptions, outcome: Outcome) -
         rule=protocol.title,
         best=outcome.epoch,
     )
-    f1 = "undefined" if outcome.f1 is None else f"{outcome.f1:.3f}"
+    f1 = "undefined" if score.f1 is None else f"{score.f1:.3f}"
+    seen = f" in {options.views} views" if options.views > 1 else ""
     note(
-        f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {f1} on the validation split at "
-        f"threshold {outcome.threshold:.3f}; {run / BEST}"
+        f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {f1} on the validation split{seen} at "
+        f"threshold {score.threshold:.3f}; {run / BEST}"
     )
     return {
         "model": options.model,
         "epochs": outcome.epochs,
         "best_epoch": outcome.epoch,
-        "val_f1": outcome.f1,
-        "val_ap": outcome.ap,
-        "threshold": outcome.threshold,
+        "val_f1": score.f1,
+        "val_ap": score.ap,
+        "threshold": score.threshold,
         "protocol": protocol.name,
         "weights": str(BEST),
     }

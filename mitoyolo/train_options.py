@@ -28,6 +28,9 @@ class TrainOptions:
         together; None: the recipe's.
     accumulate : int
         Parts into which a process splits its tiles of a step, for little memory.
+    views : int
+        In how many views the trained model is to see each tile
+        (:data:`mitoyolo.detectors.views.VIEWS`).
     recipe : str or None
         A name or a YAML file, as the model's family reads them; None: the model's own.
     settings : dict
@@ -50,6 +53,7 @@ class TrainOptions:
     batch: int | None = None
     accumulate: int = 1
     seed: int = 0
+    views: int = 1
     recipe: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     device: str | None = None

@@ -21,10 +21,13 @@ from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo import train as module
 from mitoyolo.dataset import Dataset, open_dataset, write_augmented
-from mitoyolo.detectors import yolo_train
+from mitoyolo.detectors import views, yolo_train
 from mitoyolo.detectors.base import load_detector
+from mitoyolo.detectors.checkpoint import read_checkpoint
 from mitoyolo.detectors.failures import EngineError
+from mitoyolo.detectors.views import Views
 from mitoyolo.distributed import Process
+from mitoyolo.export import export
 from mitoyolo.inference.apply import detect_tiles
 from mitoyolo.inference.merge import Detections
 from mitoyolo.stain.folder import normalize_folder
@@ -186,6 +189,31 @@ def test_the_f1_of_val_is_that_of_training(run: Run) -> None:
     truths = metrics["tp"] + metrics["fn"]
     assert metrics["f1"] == pytest.approx(summary["val_f1"], abs=2 / truths)
     assert metrics["threshold"] == summary["threshold"]
+
+
+def test_a_model_of_several_views_is_applied_so_by_every_command(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "FAINT", 0.0)  # two epochs teach no score that is higher
+    folder = tmp_path / "views"
+    best = train(run.data, folder, replace(OPTIONS, views=4))
+    assert "in 4 views" in capsys.readouterr().err
+    one, four = (load_detector(each) for each in (run.best, best))
+    assert four.card and one.card
+    assert (one.card.views, four.card.views) == (1, 4)
+    # trained alike, so seen once they find alike; the epochs were compared by one view
+    tensors = [read_checkpoint(each).tensors for each in (run.best, best)]
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    assert isinstance(four, Views)
+    assert not isinstance(one, Views)
+    metrics = val(run.data, best, split="val")
+    summary = read(folder / "summary.json")
+    assert metrics["threshold"] == summary["threshold"] == four.card.threshold
+    assert metrics["f1"] == summary["val_f1"]
+    exported = load_detector(export(best, "onnx"))
+    assert isinstance(exported, Views)
+    tile = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    np.testing.assert_allclose(exported.predict([tile])[0], four.predict([tile])[0], rtol=1e-3)
 
 
 def test_nothing_asks_for_the_network(run: Run) -> None:

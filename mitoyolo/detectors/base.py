@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from converters.errors import InputError
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.families import RCNN, Family, family_of
+from mitoyolo.detectors.views import Views
 from mitoyolo.distributed import check_gpus
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import Detections
@@ -69,13 +70,15 @@ def load_detector(
     from mitoyolo.detectors import exported
 
     file = exported.model_file(path)
+    detector: Detector
     if exported.format_of(file):
-        return exported.load(file, device=device, imgsz=imgsz, trust=trust)
-    family, source = read_weights(file, trust=trust)
-    detector: Detector = import_module(family.loads).load(
-        source, device=device, imgsz=imgsz, trust=trust
-    )
-    return detector
+        detector = exported.load(file, device=device, imgsz=imgsz, trust=trust)
+    else:
+        family, source = read_weights(file, trust=trust)
+        loader = import_module(family.loads)
+        detector = loader.load(source, device=device, imgsz=imgsz, trust=trust)
+    card = detector.card
+    return Views(detector, card, card.views) if card and card.views > 1 else detector
 
 
 def read_weights(path: Path, *, trust: bool = False) -> tuple[Family, Checkpoint | Path]:

@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 from converters.errors import InputError
+from mitoyolo.detectors.views import VIEWS
 
 CARD_KEY = "mitoyolo"
 """The card's key in a checkpoint."""
@@ -38,6 +39,9 @@ class Card:
         Which split of which data the threshold was chosen on.
     versions : dict
         Versions of the packages that trained it.
+    views : int
+        In how many views each tile is seen (:mod:`mitoyolo.detectors.views`); one in files that do
+        not say.
     """
 
     family: str
@@ -52,6 +56,7 @@ class Card:
     threshold: float | None
     threshold_from: str
     versions: dict[str, str]
+    views: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists, strings and numbers."""
@@ -68,6 +73,7 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
         A key is missing or has another type.
     """
     names = [field.name for field in fields(Card)]
+    values = {"views": 1, **values}
     missing = [name for name in names if name not in values]
     if missing:
         raise InputError(
@@ -81,7 +87,7 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
         if known["mpp"] is not None:
             x, y = known["mpp"]
             known["mpp"] = (float(x), float(y))
-        for name in ("tile", "overlap", "imgsz"):
+        for name in ("tile", "overlap", "imgsz", "views"):
             known[name] = int(known[name])
         known["radius_um"] = float(known["radius_um"])
         if known["threshold"] is not None:
@@ -90,6 +96,8 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
         positive = (*(known["mpp"] or ()), known["tile"], known["imgsz"], known["radius_um"])
         if not (all(0 < number < inf for number in positive) and known["overlap"] >= 0):
             raise ValueError("a length that is not positive")
+        if known["views"] not in VIEWS or (known["views"] > 1 and not known["mpp"]):
+            raise ValueError("a number of views that there is not")
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"its `mitoyolo` dict is damaged ({error})", file=str(file)) from None
     return Card(**known)
