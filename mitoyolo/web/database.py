@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -17,6 +19,8 @@ from mitoyolo.web.settings import Settings
 
 FILE = "mitoyolo.sqlite"
 Sessions = sessionmaker[Session]
+_SERVING = 0x6D69746F
+"""The advisory lock of a server on its PostgreSQL: any number that is always the same."""
 CONNECTIONS = 40
 """As many as Starlette has threads, so that a request never waits for another's."""
 
@@ -29,23 +33,65 @@ def open_database(settings: Settings) -> tuple[Engine, Sessions]:
     InputError
         The URL is none, nobody answers there, or a newer mitoyolo made the tables.
     """
+    engine = _engine(settings, pool_size=CONNECTIONS, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    with _told(engine):
+        upgrade(engine)
+    # what was read stays readable after the commit, which comes before the answer
+    return engine, sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """For the time of a ``with`` block, be the only server of a PostgreSQL database.
+
+    Two would each run the jobs of both. SQLite stands in the folder, which has a lock of its own.
+
+    Raises
+    ------
+    InputError
+        Another server has it, the URL is none, or nobody answers there.
+    """
+    if settings.database is None:
+        yield
+        return
+    engine = _engine(settings)
+    with _told(engine):
+        connection = engine.connect()
+    try:
+        if not connection.scalar(select(func.pg_try_advisory_lock(_SERVING))):
+            raise InputError(
+                "another `mitoyolo serve` has this database",
+                file=engine.url.render_as_string(),
+                fix="end it, or give another",
+            )
+        yield
+    finally:
+        connection.close()
+        engine.dispose()
+
+
+def _engine(settings: Settings, **options: Any) -> Engine:
     url = _url(settings)
     try:
-        engine = create_engine(url, pool_size=CONNECTIONS, pool_pre_ping=True)
+        return create_engine(url, **options)
     except ModuleNotFoundError:
         raise MissingPackageError(
             f"the database {url.drivername} needs a package: pip install 'mitoyolo[postgresql]'"
         ) from None
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
+
+
+@contextmanager
+def _told(engine: Engine) -> Iterator[None]:
+    """Say in a line that a database cannot be used."""
     try:
-        upgrade(engine)
+        yield
     except DBAPIError as error:
+        place = engine.url.render_as_string()
         raise InputError(
-            f"cannot be used: {error.orig}", file=url.render_as_string(), fix="check --database"
+            f"cannot be used: {error.orig}", file=place, fix="check --database"
         ) from None
-    # what was read stays readable after the commit, which comes before the answer
-    return engine, sessionmaker(engine, expire_on_commit=False)
 
 
 def upgrade(engine: Engine) -> None:

@@ -15,6 +15,7 @@ from mitoyolo.jobs import HeldError, locked
 from mitoyolo.progress import note, set_quiet
 from mitoyolo.web.api_users import RESEARCH_USE
 from mitoyolo.web.app import create_app
+from mitoyolo.web.database import alone
 from mitoyolo.web.settings import LOOPBACK, Settings
 
 
@@ -81,7 +82,7 @@ def _serve(folder: Path, options: ServeOptions) -> None:
         example=options.example,
         new_admin=options.new_admin,
     )
-    with _listening(options.host, options.port) as listener:
+    with alone(settings), _listening(options.host, options.port) as listener:
         app = create_app(settings)
         port = listener.getsockname()[1]
         name = f"[{options.host}]" if ":" in options.host else options.host

@@ -21,6 +21,7 @@ from sqlalchemy import create_engine
 
 from mitoyolo.jobs import locked
 from web.conftest import PASSWORD
+from web.postgresql import PostgreSQL
 
 Start = Callable[..., "Served"]
 
@@ -146,6 +147,17 @@ def test_one_server_a_folder(start: Start, tmp_path: Path, cli: Cli) -> None:
         result = cli("serve", tmp_path)
     assert result.code == 1 and "another `mitoyolo serve` has this folder" in result.error
     assert not (tmp_path / "mitoyolo.sqlite").exists()
+
+
+def test_one_server_a_database(
+    start: Start, tmp_path: Path, cli: Cli, postgresql: PostgreSQL
+) -> None:
+    url = postgresql.new_database()
+    served = start(tmp_path / "one", "--database", url)
+    result = cli("serve", tmp_path / "two", "--port", 0, "--database", url)
+    assert result.code == 1 and "another `mitoyolo serve` has this database" in result.error
+    served.end(signal.SIGKILL)
+    assert start(tmp_path / "two", "--database", url).token
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path, cli: Cli) -> None:
