@@ -10,8 +10,9 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,9 @@ from mitoyolo.web.settings import Settings
 from mitoyolo.web.slides import add_tiles, check_name, new_slide
 
 ARCHIVE = ".zip"
+
+LEFT_S = 7 * 86400
+"""Seconds without a new part after which an upload may make room for others."""
 
 
 class WrongOffset(Exception):
@@ -57,6 +61,7 @@ def begin(db: Session, settings: Settings, user: User, name: str, size: int) -> 
         raise ApiError(
             413, f"{name}: {size} bytes, at most {settings.upload_bytes} are taken; reduce the file"
         )
+    _forget_left(settings)
     check_room(settings, size)
     upload = Upload(user_id=user.id, name=name, size=size)
     db.add(upload)
@@ -67,6 +72,14 @@ def begin(db: Session, settings: Settings, user: User, name: str, size: int) -> 
     _sync_folder(path.parent)
     audit.record(db, user, "upload.begin", f"upload {upload.id}", name=name, size=size)
     return upload
+
+
+def _forget_left(settings: Settings) -> None:
+    """Give back the room of uploads that nobody has gone on with for :data:`LEFT_S`."""
+    for path in settings.uploads.glob("*.part"):
+        with suppress(FileNotFoundError):  # another request was quicker
+            if time.time() - path.stat().st_mtime > LEFT_S:
+                path.unlink()
 
 
 def part_file(settings: Settings, upload: Upload) -> Path:
@@ -249,7 +262,8 @@ def _check_open(upload: Upload) -> None:
 
 def _gone(upload: Upload) -> ApiError:
     return ApiError(
-        404, f"the file of {upload.name} is gone: finished a moment ago, or lost; look at it again"
+        404,
+        f"the file of {upload.name} is gone: finished just now, or left for a week; look again",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import shutil
 import signal
 import socket
@@ -275,6 +276,21 @@ def test_sizes_and_room(admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> N
     ok(admin.put(f"/api/uploads/{key}?offset=0", content=b"a" * 90))
 
 
+def test_what_was_left_for_a_week_makes_room(admin: TestClient, workbench: Workbench) -> None:
+    left, other = (
+        admin.post("/api/uploads", json={"name": "a.png", "size": 4}).json()["id"] for _ in range(2)
+    )
+    for key, days in ((left, 8), (other, 6)):
+        past = time.time() - days * 86400
+        os.utime(part_file(workbench, key), (past, past))
+    assert admin.post("/api/uploads", json={"name": "b.png", "size": 4}).status_code == 201
+    assert not part_file(workbench, left).exists()
+    assert part_file(workbench, other).exists()
+    answer = admin.put(f"/api/uploads/{left}", params={"offset": 0}, content=b"more")
+    assert answer.status_code == 404
+    assert "left for a week" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "name",
     ["", "../a.png", "a/b.png", "a\\b.png", "a\0.png", "a\n.png", "a.exe", "a.svg", "a", ".zip/",
@@ -527,7 +543,7 @@ def test_two_who_finish_at_once_make_one_slide(admin: TestClient, workbench: Wor
     with workbench.session() as first, workbench.session() as second:
         of_first, of_second = (db.get_one(Upload, key) for db in (first, second))
         slide = finish(first, of_first)  # its request has not ended yet
-        with pytest.raises(ApiError, match="finished a moment ago"):
+        with pytest.raises(ApiError, match="finished just now"):
             finish(second, of_second)
         # one that has the file open already
         part = uploads.part_file(workbench.settings, of_second)
