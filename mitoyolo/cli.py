@@ -493,6 +493,9 @@ def train(
     views: Annotated[
         int, typer.Option(help="1, 2, 4 or 8: turned and mirrored, how often each tile is seen.")
     ] = 1,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Train a second network that looks at each detection.")
+    ] = False,
     seed: Seed = 0,
     seeds: Annotated[
         str | None, typer.Option(metavar="S,S,...", help="Train once a seed; mean and spread.")
@@ -546,6 +549,7 @@ def train(
         batch=batch,
         accumulate=accumulate,
         views=views,
+        verify=verify,
         seed=seed,
         recipe=recipe,
         settings=_settings(set_ or []),

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mitoyolo.detectors.base import read_weights
-from mitoyolo.detectors.exported import FORMATS, check_maker, exporter_of, write_export
+from mitoyolo.detectors.exported import (
+    FORMATS,
+    VERIFIER_FILE,
+    check_maker,
+    exporter_of,
+    write_export,
+)
 from mitoyolo.inference.apply import BATCH
 from mitoyolo.jobs import fingerprint, open_job
 from mitoyolo.progress import note
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from mitoyolo.detectors.checkpoint import Checkpoint
 
 
 def export(
@@ -75,6 +85,15 @@ def export(
             tell(f"{folder} is finished already")
             return folder
         own = replace(card, imgsz=side) if card else None
+        if own and own.verifier:
+            _copy_verifier(source, folder / VERIFIER_FILE)
         write_export(exporter, folder, weights.stem, name, model, own, imgsz=side, batch=BATCH)
     tell(f"{name}, float32; `mitoyolo val` and `mitoyolo detect` take it as --weights")
     return folder
+
+
+def _copy_verifier(source: Checkpoint | Path, path: Path) -> None:
+    """Put the verifier of a weights file beside its export."""
+    from mitoyolo.detectors.verifier import verifier_of, write_verifier
+
+    write_verifier(path, verifier_of(source))

@@ -40,6 +40,7 @@ KEYS = (
     "batch",
     "accumulate",
     "views",
+    "verify",
     "recipe",
     "set",
 )
@@ -140,8 +141,8 @@ def _setting(name: str, shared: Mapping[str, Any], said: Mapping[str, Any], file
     options = [
         part
         for key in KEYS
-        if key != "set" and whole.get(key) is not None
-        for part in (f"--{key}", str(whole[key]))
+        if key != "set" and whole.get(key) not in (None, False)
+        for part in (f"--{key}", *(() if whole[key] is True else (str(whole[key]),)))
     ]
     for key, value in whole["set"].items():
         options += ["--set", f"{key}={_yaml(value)}"]

@@ -13,9 +13,9 @@ from typing import Any
 from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
-from mitoyolo.detectors.base import load_detector
+from mitoyolo.detectors.base import Detector, load_detector
 from mitoyolo.detectors.card import Card
-from mitoyolo.detectors.families import MODELS, Family, TrainingRecipe
+from mitoyolo.detectors.families import MODELS, YOLO, Family, TrainingRecipe
 from mitoyolo.detectors.training import BEST, LAST, Outcome, Score, Training, score_tiles
 from mitoyolo.detectors.views import check_views
 from mitoyolo.detectors.weights import find_weights
@@ -328,8 +328,12 @@ def _conclude(
     bare = replace(bare_card(dataset, options.model, plan.imgsz), views=options.views)
     finish = import_module(plan.family.trains).finish
     score = Score(outcome.f1, outcome.ap, outcome.threshold)
-    if options.views > 1:  # epochs are compared by one view, which takes less time
-        finish(run / BEST, bare)
+    verifier = None
+    if options.verify:
+        finish(run / BEST, replace(bare, views=1))
+        bare, verifier = _verifier(plan, bare, load_detector(run / BEST, device=device), options)
+    if options.views > 1 or verifier:  # epochs are compared by the detector alone, seen once
+        finish(run / BEST, bare, verifier)
         detector = load_detector(run / BEST, device=device)
         score = score_tiles(dataset, protocol, detect_tiles(detector, dataset, "val"))
     card = replace(
@@ -337,8 +341,8 @@ def _conclude(
         threshold=score.threshold,
         threshold_from=f"val split, best F1 by {protocol.name}, epoch {outcome.epoch}",
     )
-    finish(run / BEST, card)
-    finish(run / LAST, card if outcome.epoch == outcome.epochs else bare)
+    finish(run / BEST, card, verifier)
+    finish(run / LAST, card if outcome.epoch == outcome.epochs else bare, verifier)
     if outcome.batch != plan.batch:
         note(f"the batch was halved to {outcome.batch}, since the GPU's memory ran out")
     if outcome.epochs < options.epochs:
@@ -352,6 +356,7 @@ def _conclude(
     )
     f1 = "undefined" if score.f1 is None else f"{score.f1:.3f}"
     seen = f" in {options.views} views" if options.views > 1 else ""
+    seen += ", verified," if verifier else ""
     note(
         f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {f1} on the validation split{seen} at "
         f"threshold {score.threshold:.3f}; {run / BEST}"
@@ -366,6 +371,17 @@ def _conclude(
         "protocol": protocol.name,
         "weights": str(BEST),
     }
+
+
+def _verifier(
+    plan: _Plan, bare: Card, detector: Detector, options: TrainOptions
+) -> tuple[Card, dict[str, Any] | None]:
+    """The verifier of a trained detector, and the card that names it."""
+    from mitoyolo.detectors.verifier_train import train_verifier
+
+    model, start = (options.model, plan.weights) if options.model in YOLO else ("yolov5n", None)
+    tensors = train_verifier(plan.dataset, detector, model, start, options.seed)
+    return (replace(bare, verifier=model), tensors) if tensors else (bare, None)
 
 
 def bare_card(dataset: Dataset, family: str, imgsz: int) -> Card:

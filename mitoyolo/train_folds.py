@@ -13,7 +13,7 @@ from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.distributed import devices_for, launched_already
 from mitoyolo.evaluate import evaluate
 from mitoyolo.folds import deal_folds, splits_of, write_fold
-from mitoyolo.inference.merge import Detections
+from mitoyolo.inference.merge import SCORE, Detections
 from mitoyolo.inference.predictions import read_predictions
 from mitoyolo.inference.tables import PREDICTIONS, write_predictions
 from mitoyolo.inference.truths import ALL, read_truths
@@ -26,9 +26,6 @@ from mitoyolo.val import val
 
 THRESHOLD = 0.5
 """Of the scores in the pooled ``predictions.csv``, whatever each fold's own is."""
-
-SCORE = 4
-"""Column of :data:`~mitoyolo.inference.merge.Detections`."""
 
 
 def train_folds(

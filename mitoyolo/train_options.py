@@ -31,6 +31,8 @@ class TrainOptions:
     views : int
         In how many views the trained model is to see each tile
         (:data:`mitoyolo.detectors.views.VIEWS`).
+    verify : bool
+        Train a verifier too, which looks at each detection again.
     recipe : str or None
         A name or a YAML file, as the model's family reads them; None: the model's own.
     settings : dict
@@ -54,6 +56,7 @@ class TrainOptions:
     accumulate: int = 1
     seed: int = 0
     views: int = 1
+    verify: bool = False
     recipe: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     device: str | None = None

@@ -192,7 +192,7 @@ REACHES = {
         "mitoyolo.train.train",
         "--data D --model yolov5s --weights W --epochs 7 --imgsz 96 --batch 5 --accumulate 2 "
         "--device 1 --ddp --nproc 3 --nnodes 2 --node-rank 1 --rdzv h:1 --restarts 6 --resume "
-        "--seed 4 --views 4 "
+        "--seed 4 --views 4 --verify "
         "--project P --name N --recipe R --set lr0=0.5 --set optimizer=SGD",
         (
             Path("D"),
@@ -200,7 +200,7 @@ REACHES = {
             TrainOptions(
                 model="yolov5s", weights="W", epochs=7, imgsz=96, batch=5, device="1", seed=4,
                 accumulate=2, recipe="R", settings={"lr0": 0.5, "optimizer": "SGD"}, ddp=True,
-                nproc=3, nnodes=2, node_rank=1, rdzv="h:1", restarts=6, views=4,
+                nproc=3, nnodes=2, node_rank=1, rdzv="h:1", restarts=6, views=4, verify=True,
             ),
         ),
         {"resume": True},

@@ -17,11 +17,14 @@ from narrow import make_narrow
 from rendered import Cell, Source, write_dataset
 
 from mitoyolo.dataset import open_dataset
+from mitoyolo.detectors import verifier_train
 from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.failures import EngineError
 from mitoyolo.detectors.mitos_rcnn import FusedVgg
+from mitoyolo.detectors.verifier import Verified
 from mitoyolo.detectors.yolo import start_model, write_start
 from mitoyolo.train import TrainOptions, train
+from mitoyolo.val import val
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,6 +105,19 @@ def test_run_json_and_the_card_say_what_was_done(tiny: Path) -> None:
     assert (detector.classes, detector.imgsz) == (LABELS, 32)
     assert detector.card is not None
     assert (detector.card.family, detector.card.tile) == ("mitos-rcnn", 64)
+
+
+def test_a_verifier_stands_in_the_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier_train, "PASSES", 2)
+    best = train(data, tmp_path / "run", replace(OPTIONS, weights="none", epochs=1, verify=True))
+    assert best
+    detector = load_detector(best)
+    assert isinstance(detector, Verified)
+    assert detector.card
+    assert (detector.card.family, detector.card.verifier) == ("mitos-rcnn", "yolov5n")
+    assert val(data, best, split="val")["threshold"] == detector.card.threshold
 
 
 def test_no_weights_of_its_own_is_said(data: Path, tmp_path: Path, cli: Cli) -> None:

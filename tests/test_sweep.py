@@ -76,6 +76,16 @@ def test_settings_are_passed_on_as_yaml(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_an_option_without_a_value_is_said_or_not(tmp_path: Path) -> None:
+    text = (
+        "all: {data: d, model: m}\n"
+        "rows: {a: {verify: true, views: 8}, b: {verify: false}}"
+    )  # fmt: skip
+    first, second = read_sweep(written(tmp_path, text)).rows
+    assert first.options[4:] == ("--views", "8", "--verify")
+    assert second.options[4:] == ()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -21,10 +21,11 @@ from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo import train as module
 from mitoyolo.dataset import Dataset, open_dataset, write_augmented
-from mitoyolo.detectors import views, yolo_train
-from mitoyolo.detectors.base import load_detector
+from mitoyolo.detectors import verifier, verifier_train, views, yolo_train
+from mitoyolo.detectors.base import load_detector, weight_files
 from mitoyolo.detectors.checkpoint import read_checkpoint
 from mitoyolo.detectors.failures import EngineError
+from mitoyolo.detectors.verifier import Verified
 from mitoyolo.detectors.views import Views
 from mitoyolo.distributed import Process
 from mitoyolo.export import export
@@ -214,6 +215,39 @@ def test_a_model_of_several_views_is_applied_so_by_every_command(
     assert isinstance(exported, Views)
     tile = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     np.testing.assert_allclose(exported.predict([tile])[0], four.predict([tile])[0], rtol=1e-3)
+
+
+def test_a_verified_model_is_applied_so_by_every_command(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LEAST", 0.0), ("PASSES", 4)):  # two epochs teach no high score
+        monkeypatch.setattr(verifier_train, name, value)
+    monkeypatch.setattr(verifier, "FAINT", 0.0)
+    folder = tmp_path / "verified"
+    best = train(run.data, folder, replace(OPTIONS, verify=True))
+    assert "on the validation split, verified," in capsys.readouterr().err
+    detector = load_detector(best)
+    assert isinstance(detector, Verified)
+    assert detector.card
+    assert detector.card.verifier == "yolov5n"
+    metrics = val(run.data, best, split="val")
+    summary = read(folder / "summary.json")
+    assert metrics["threshold"] == summary["threshold"] == detector.card.threshold
+    assert metrics["f1"] == summary["val_f1"]
+    # what the detector alone finds has other scores at the same places
+    tile = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    (alone,), (seen,) = load_detector(run.best).predict([tile]), detector.predict([tile])
+    assert sorted(alone[:, 0]) == pytest.approx(sorted(seen[:, 0]))
+    assert not np.allclose(alone[:, 4], seen[:, 4], atol=0.05)
+    exported = export(best, "onnx")
+    again = load_detector(exported)
+    assert isinstance(again, Verified)
+    np.testing.assert_allclose(again.predict([tile])[0], seen, rtol=1e-3)
+    before = weight_files(exported)
+    (exported / "verifier.pt").unlink()
+    assert len(weight_files(exported)) == len(before) - 1  # so that results are known to be old
+    with pytest.raises(InputError, match=r"verifier\.pt"):
+        load_detector(exported)
 
 
 def test_nothing_asks_for_the_network(run: Run) -> None:

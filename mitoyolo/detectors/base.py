@@ -71,14 +71,22 @@ def load_detector(
 
     file = exported.model_file(path)
     detector: Detector
+    source: Checkpoint | Path
     if exported.format_of(file):
         detector = exported.load(file, device=device, imgsz=imgsz, trust=trust)
+        source = file.with_name(exported.VERIFIER_FILE)
     else:
         family, source = read_weights(file, trust=trust)
         loader = import_module(family.loads)
         detector = loader.load(source, device=device, imgsz=imgsz, trust=trust)
     card = detector.card
-    return Views(detector, card, card.views) if card and card.views > 1 else detector
+    if card and card.views > 1:
+        detector = Views(detector, card)
+    if card and card.verifier:
+        from mitoyolo.detectors.verifier import load_verified
+
+        detector = load_verified(detector, card, source)
+    return detector
 
 
 def read_weights(path: Path, *, trust: bool = False) -> tuple[Family, Checkpoint | Path]:
@@ -112,10 +120,11 @@ def read_weights(path: Path, *, trust: bool = False) -> tuple[Family, Checkpoint
 
 def weight_files(path: Path) -> list[Path]:
     """The files that decide what the detector at ``path`` finds."""
-    from mitoyolo.detectors.exported import CARD_FILE, format_of, model_file
+    from mitoyolo.detectors.exported import CARD_FILE, VERIFIER_FILE, format_of, model_file
 
     file = model_file(path)
-    beside = [file.with_suffix(".bin"), file.with_name(CARD_FILE)] if format_of(file) else []
+    names = (f"{file.stem}.bin", CARD_FILE, VERIFIER_FILE) if format_of(file) else ()
+    beside = [file.with_name(name) for name in names]
     return [file, *(other for other in beside if other.exists())]
 
 

@@ -7,10 +7,16 @@ from math import inf
 from typing import Any
 
 from converters.errors import InputError
-from mitoyolo.detectors.views import VIEWS
+from converters.mpp import Mpp
 
 CARD_KEY = "mitoyolo"
 """The card's key in a checkpoint."""
+
+VERIFIER_KEY = "mitoyolo_verifier"
+"""The key of its verifier's tensors, where it has one."""
+
+VIEWS = (1, 2, 4, 8)
+"""In how many views a tile can be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,8 @@ class Card:
     views : int
         In how many views each tile is seen (:mod:`mitoyolo.detectors.views`); one in files that do
         not say.
+    verifier : str or None
+        The YOLOv5 of whose layers its verifier is (:mod:`mitoyolo.detectors.verifier`), or None.
     """
 
     family: str
@@ -57,6 +65,7 @@ class Card:
     threshold_from: str
     versions: dict[str, str]
     views: int = 1
+    verifier: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists, strings and numbers."""
@@ -73,7 +82,7 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
         A key is missing or has another type.
     """
     names = [field.name for field in fields(Card)]
-    values = {"views": 1, **values}
+    values = {"views": 1, "verifier": None, **values}
     missing = [name for name in names if name not in values]
     if missing:
         raise InputError(
@@ -96,8 +105,27 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
         positive = (*(known["mpp"] or ()), known["tile"], known["imgsz"], known["radius_um"])
         if not (all(0 < number < inf for number in positive) and known["overlap"] >= 0):
             raise ValueError("a length that is not positive")
-        if known["views"] not in VIEWS or (known["views"] > 1 and not known["mpp"]):
+        if known["views"] not in VIEWS:
             raise ValueError("a number of views that there is not")
+        if not known["mpp"] and (known["views"] > 1 or known["verifier"]):
+            raise ValueError("several views, or a verifier, of tiles of unknown µm/px")
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"its `mitoyolo` dict is damaged ({error})", file=str(file)) from None
     return Card(**known)
+
+
+def tile_mpp(card: Card, own: int, imgsz: int | None, side: int) -> Mpp:
+    """µm per pixel of tiles, by what is done to them so that a cell is as large as in training.
+
+    Parameters
+    ----------
+    own : int
+        Pixels to which the detector resizes a tile of ``card.tile`` px.
+    imgsz : int or None
+        Pixels to which these tiles are resized; None: as many.
+    side : int
+        Their longer side.
+    """
+    assert card.mpp is not None
+    coarser = (imgsz or own) / side / (own / card.tile)
+    return (card.mpp[0] * coarser, card.mpp[1] * coarser)

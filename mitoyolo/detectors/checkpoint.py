@@ -20,7 +20,7 @@ import torch
 
 from converters.errors import InputError
 from converters.files import write_bytes
-from mitoyolo.detectors.card import CARD_KEY
+from mitoyolo.detectors.card import CARD_KEY, VERIFIER_KEY
 from mitoyolo.detectors.weights import check_checkpoint
 
 
@@ -40,6 +40,8 @@ class Checkpoint:
         Class names, empty where the file has none.
     card : dict or None
         Our own dict of plain types, see ``docs/weights.md``; None for weights trained elsewhere.
+    verifier : dict or None
+        The tensors of its verifier, where it has one.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Checkpoint:
     architecture: dict[str, Any] | None
     names: tuple[str, ...]
     card: dict[str, Any] | None
+    verifier: dict[str, torch.Tensor] | None = None
 
 
 class _Inert:
@@ -132,13 +135,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not tensors:
         raise InputError("holds no tensors", file=path, fix="give a model's weights")
     architecture = getattr(model, "yaml", outer.get("architecture"))
-    card = outer.get(CARD_KEY)
+    card, verifier = outer.get(CARD_KEY), outer.get(VERIFIER_KEY)
     return Checkpoint(
         path=path,
         tensors=tensors,
         architecture=architecture if isinstance(architecture, dict) else None,
         names=class_names(getattr(model, "names", None)),
         card=card if isinstance(card, dict) else None,
+        verifier=_state(verifier) if isinstance(verifier, dict) else None,
     )
 
 

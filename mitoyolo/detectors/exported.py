@@ -38,6 +38,10 @@ CARD_FILE = "mitoyolo.json"
 """The card beside the model; null for one exported from weights without a card."""
 
 
+VERIFIER_FILE = "verifier.pt"
+"""The verifier beside the model, where it has one: small, and run by torch in all formats."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """A kind of exported model.

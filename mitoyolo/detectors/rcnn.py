@@ -12,7 +12,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from converters.errors import InputError
 from mitoyolo.detectors.base import torch_name
-from mitoyolo.detectors.card import CARD_KEY, Card, card_from_dict
+from mitoyolo.detectors.card import CARD_KEY, VERIFIER_KEY, Card, card_from_dict
 from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mitoyolo.detectors.failures import foreseen
 from mitoyolo.detectors.rcnn_data import as_tensor
@@ -225,9 +225,10 @@ def write_weights(
     _write(path, content, card)
 
 
-def add_card(path: Path, card: Card) -> None:
-    """Put the card into a weights file that :func:`write_weights` has written."""
-    _write(path, torch.load(path, map_location="cpu", weights_only=True), card)
+def add_card(path: Path, card: Card, verifier: dict[str, torch.Tensor] | None = None) -> None:
+    """Put the card and the verifier into a weights file that :func:`write_weights` has written."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    _write(path, {**content, **({VERIFIER_KEY: verifier} if verifier else {})}, card)
 
 
 def _write(path: Path, content: dict[str, Any], card: Card | None) -> None:

@@ -83,10 +83,10 @@ def fit(training: Training) -> Outcome:
     return trainer.outcome
 
 
-def finish(path: Path, card: Card) -> None:
-    """Leave in a weights file what inference needs: the card."""
+def finish(path: Path, card: Card, verifier: dict[str, torch.Tensor] | None = None) -> None:
+    """Leave in a weights file what inference needs besides: the card, and the verifier."""
     with foreseen("give more memory"):
-        add_card(path, card)
+        add_card(path, card, verifier)
 
 
 class RcnnTrainer:

@@ -16,20 +16,17 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from converters.errors import OptionError
+from mitoyolo.detectors.card import VIEWS, Card, tile_mpp
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import MERGE_UM, Detections
 
 if TYPE_CHECKING:
     from mitoyolo.detectors.base import Detector
-    from mitoyolo.detectors.card import Card
-
-VIEWS = (1, 2, 4, 8)
-"""How many views there may be."""
 
 FAINT = 0.01
 """Scores under this are not fused: they change nothing, and are most of a tile's."""
 
-_TURNS = tuple((turns, mirrored) for turns in (0, 2, 1, 3) for mirrored in (False, True))
+TURNS = tuple((turns, mirrored) for turns in (0, 2, 1, 3) for mirrored in (False, True))
 """Quarter turns of each view, and whether it is mirrored then: the first four keep a tile's shape,
 the first two are the tile and its mirror image."""
 
@@ -49,17 +46,13 @@ class Views:
     ----------
     detector : Detector
     card : Card
-        Its own, which says how large the pixels of its tiles are.
-    views : int
-        One of :data:`VIEWS`.
+        Its own, which says how many views, and how large the pixels of its tiles are.
     """
 
-    def __init__(self, detector: Detector, card: Card, views: int) -> None:
-        assert card.mpp is not None
+    def __init__(self, detector: Detector, card: Card) -> None:
         self._detector = detector
-        self._turns = _TURNS[:views]
-        self._mpp = card.mpp
-        self._whole = card.tile
+        self._turns = TURNS[: card.views]
+        self._own = card
         detector.least = FAINT
         self.classes = detector.classes
         self.card: Card | None = card
@@ -75,9 +68,7 @@ class Views:
             turned_tiles = [turned(tile, *turn) for tile in tiles]
             found = self._detector.predict(turned_tiles, imgsz)
             seen.append([turned_back(rows, *turn, width, height) for rows in found])
-        # as many times as the network enlarges these tiles more than those of the training
-        coarser = (imgsz or self.imgsz) / max(width, height) / (self.imgsz / self._whole)
-        mpp = (self._mpp[0] * coarser, self._mpp[1] * coarser)
+        mpp = tile_mpp(self._own, self.imgsz, imgsz, max(width, height))
         return [fused(rows, mpp) for rows in zip(*seen, strict=True)]
 
 

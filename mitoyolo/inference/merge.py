@@ -14,6 +14,9 @@ the field counts a detection as the same mitosis."""
 Detections = NDArray[np.float64]
 """Shape (n, 6): centre x, centre y, width, height in pixels, score, class."""
 
+SCORE = 4
+"""Column of the scores."""
+
 
 def merge(
     detections: Detections,

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rendered import card
 
-from converters.errors import OptionError
-from mitoyolo.detectors.card import Card, card_from_dict
+from converters.errors import InputError, OptionError
+from mitoyolo.detectors.card import VIEWS, Card, card_from_dict
 from mitoyolo.detectors.views import (
     FAINT,
-    VIEWS,
     Views,
     check_views,
     fused,
@@ -73,7 +72,7 @@ def test_what_is_found_on_a_turned_tile_lies_where_it_lies_on_the_tile(
 def test_all_views_of_one_mark_are_one_detection(views: int) -> None:
     inner = Brightest()
     tiles = [tile_with(31, 5, 6, 9, (48, 64)), tile_with(0, 40, 4, 8, (48, 64))]
-    seen = Views(inner, card(views=views), views)
+    seen = Views(inner, card(views=views))
     first, second = seen.predict(tiles, 128)
     np.testing.assert_allclose(first, [[34.0, 9.5, 6.0, 9.0, 0.8, 0.0]])
     np.testing.assert_allclose(second, [[2.0, 44.0, 4.0, 8.0, 0.8, 0.0]])
@@ -146,7 +145,7 @@ def test_coarser_tiles_are_fused_in_their_own_micrometres(imgsz: int | None, fou
             place = {1: 12, 2: 17}[len(self.shapes)]  # mirrored at 17: 15
             return [np.array([[place, 16, 4, 4, 0.8, 0.0]])]
 
-    seen = Views(Shifted(), card(views=2, tile=64, imgsz=64, mpp=(1.0, 1.0)), 2)
+    seen = Views(Shifted(), card(views=2, tile=64, imgsz=64, mpp=(1.0, 1.0)))
     (rows,) = seen.predict([np.zeros((32, 32, 3), np.uint8)], imgsz)
     assert len(rows) == found
 
@@ -162,5 +161,7 @@ def test_a_card_without_views_is_of_one() -> None:
     del values["views"]
     assert card_from_dict(values, "x.pt").views == 1
     assert [card_from_dict({**values, "views": n}, "x.pt").views for n in VIEWS] == list(VIEWS)
-    with pytest.raises(Exception, match="number of views"):
+    with pytest.raises(InputError, match="number of views"):
         card_from_dict({**values, "views": 5}, "x.pt")
+    with pytest.raises(InputError, match="unknown µm/px"):
+        card_from_dict({**values, "views": 2, "mpp": None}, "x.pt")
