@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from math import atan2, cos, hypot, pi, sin
@@ -16,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import Cli
+from rendered import card
 from sqlalchemy import select
 
 pytest.importorskip("fastapi", reason="no mitoyolo[web]")
@@ -26,6 +28,8 @@ from playwright.sync_api import Browser, Dialog, Page, Route, expect, sync_playw
 from converters.files import write_csv, write_json
 from mitoyolo.demo.slide import render_slide
 from mitoyolo.detect import INDEX
+from mitoyolo.detectors.yolo import start_model, write_start
+from mitoyolo.detectors.yolo_train import finish
 from mitoyolo.inference.summary import summarise
 from mitoyolo.inference.tables import DETECTION_COLUMNS, DETECTIONS
 from mitoyolo.web import app, detections
@@ -735,3 +739,40 @@ def test_a_detection_on_the_slide_becomes_a_mark(site: Site, searched: Callable[
     counts = [tile["counts"] for tile in tiles if tile["counts"]]
     assert sorted(counts, key=str) == [{"imposter": 1}, {"mitosis": 1}]
     assert page.locator("canvas.dots").count() == 1
+
+
+def test_a_search_and_a_training_are_begun_and_ended_from_the_page(
+    site: Site, tmp_path: Path
+) -> None:
+    weights = site.folder / "weights" / "random.pt"
+    write_start(weights, start_model("yolov5n", None, ("mitosis",), 0))
+    finish(weights, card(threshold=0.99, tile=512, overlap=64, imgsz=64, mpp=(0.25, 0.25)))
+    render_slide(tmp_path / "small.tif", width=2000, height=1500, seed=1)
+    slide = site.upload(tmp_path / "small.tif", slide_name="Sought", tile_size=500, min_tissue=0.0)
+    while site.script("admin").get(f"/slides/{slide['id']}").json()["state"] == "cutting":
+        time.sleep(0.1)
+    page = site.enter("admin", f"/slide/{slide['id']}")
+    page.get_by_text("Search for mitoses").click()
+    page.get_by_label("Weights").select_option("random.pt")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".figures")).to_contain_text("Count0", timeout=90_000)
+    expect(page.get_by_text("Search again")).to_be_visible()
+
+    number, tiles = site.batch(tmp_path, "Approved", "anna")
+    page.goto(f"{site.url}/#/jobs")
+    form = page.locator("form", has=page.get_by_role("button", name="Train"))
+    form.get_by_label("Approved").check()
+    form.get_by_role("button", name="Train").click()
+    expect(page.get_by_text("approve").last).to_be_visible()  # nothing is, says the server
+    anna, admin = site.script("anna"), site.script("admin")
+    for tile in tiles:
+        body = {"version": 0, "done": True, "elements": [mark(100, 100)]}
+        assert anna.put(f"/tiles/{tile}/annotations", json=body).status_code == 200
+    (batch,) = (item for item in anna.get("/batches").json() if item["id"] == number)
+    assignment = batch["assignments"][0]["id"]
+    assert anna.post(f"/assignments/{assignment}/submit").status_code == 200
+    assert admin.post(f"/assignments/{assignment}/approve").status_code == 200
+    form.get_by_role("button", name="Train").click()
+    begun = page.get_by_role("row").filter(has_text="train")
+    begun.get_by_role("button", name="Stop").click()
+    expect(begun.get_by_text("stopped").first).to_be_visible()
