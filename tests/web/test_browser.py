@@ -741,6 +741,12 @@ def test_a_detection_on_the_slide_becomes_a_mark(site: Site, searched: Callable[
     assert page.locator("canvas.dots").count() == 1
 
 
+def test_tiles_alone_say_why_there_is_no_slide_to_look_at(site: Site, tmp_path: Path) -> None:
+    slide = site.upload(zip_of_tiles(tmp_path / "t.zip", 1), slide_name="Tiles alone", mpp=0.25)
+    page = site.enter("admin", f"/slide/{slide['id']}")
+    expect(page.get_by_text("upload the slide itself")).to_be_visible()
+
+
 def test_a_search_and_a_training_are_begun_and_ended_from_the_page(
     site: Site, tmp_path: Path
 ) -> None:

@@ -1,11 +1,12 @@
 /** Crops of a slide out of its Deep Zoom tiles, of the finest level. */
 
+import { call } from "./api";
+
 export interface Zoomed { url: string; width: number; height: number; tile: number; overlap: number }
 
 /** What the server says about the slide's tiles. */
 export async function describe(slide: string, signal: AbortSignal): Promise<Zoomed> {
-  const answer = await fetch(`/api/slides/${slide}/slide.dzi`, { signal });
-  if (!answer.ok) throw new Error("The slide cannot be shown");
+  const answer = await call("GET", `/slides/${slide}/slide.dzi`, undefined, undefined, signal);
   const image = new DOMParser().parseFromString(await answer.text(), "application/xml").documentElement;
   const size = image.getElementsByTagName("Size")[0];
   const number = (from: Element | undefined, name: string): number => Number(from?.getAttribute(name));
