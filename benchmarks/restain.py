@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mitoyolo.images import read_rgb, write_rgb
-from mitoyolo.stain.augment import DEFAULT_STRENGTH, jitter_macenko
+from mitoyolo.stain.augment import DEFAULT_STRENGTH, MAX_STRENGTH, jitter_macenko
 
 PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
@@ -26,9 +26,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("frames", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--strength", type=float, default=DEFAULT_STRENGTH)
+    parser.add_argument("--strength", type=float, default=DEFAULT_STRENGTH, help="up to 0.5")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    if not 0 < asked.strength <= MAX_STRENGTH:
+        parser.error(f"--strength {asked.strength:g}: expected more than 0, {MAX_STRENGTH} at most")
     changed = 0
     for path in sorted(asked.frames.rglob("*")):
         target = asked.out / path.relative_to(asked.frames)

@@ -46,6 +46,9 @@ KEYS = (
 )
 """What a row may say: options of ``mitoyolo train``."""
 
+FLAGS = ("verify",)
+"""Of these what is said is true or false."""
+
 NEEDED = ("data", "model")
 
 WHAT = "a mapping with rows, and all and seeds if needed"
@@ -141,9 +144,15 @@ def _setting(name: str, shared: Mapping[str, Any], said: Mapping[str, Any], file
     options = [
         part
         for key in KEYS
-        if key != "set" and whole.get(key) not in (None, False)
-        for part in (f"--{key}", *(() if whole[key] is True else (str(whole[key]),)))
+        if key not in ("set", *FLAGS) and whole.get(key) is not None
+        for part in (f"--{key}", str(whole[key]))
     ]
+    for key in FLAGS:
+        if type(said_so := whole.get(key, False)) is not bool:
+            raise InputError(
+                f"{key} {said_so}: expected true or false", file=file, where=f"rows, {name}"
+            )
+        options += [f"--{key}"] if said_so else []
     for key, value in whole["set"].items():
         options += ["--set", f"{key}={_yaml(value)}"]
     return Setting(
@@ -256,7 +265,7 @@ def _read(out: Path, row: Setting, seeds: Sequence[int], split: str) -> Repeated
 
 def _minutes(out: Path, row: Setting, seeds: Sequence[int]) -> float:
     runs = (read_json(_folder(out, row, seed) / "run" / RUN_FILE) for seed in seeds)
-    return round(mean(run["training_s"] for run in runs) / 60, 2)
+    return round(mean(run["training_s"] + run.get("concluding_s", 0.0) for run in runs) / 60, 2)
 
 
 def _line(

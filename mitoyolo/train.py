@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from converters.errors import InputError, OptionError
+from converters.errors import InputError, MitoyoloError, OptionError
 from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import Detector, load_detector
@@ -212,44 +214,53 @@ def _train(
             f"{process.local_world} processes on this machine, but --device {','.join(devices)}",
             fix="start one process a GPU",
         )
-    with joined(process, gpu=devices != ("cpu",)):
-        plan = _prepare(data, options, process.world)
-        _check_alike(plan, run, process)
-        if not process.first:
-            if not shared(False):
-                _fit(plan, run, options, process, devices)
-            return None
-        with open_job(
-            run,
-            command="train",
-            arguments=plan.arguments,
-            index=INDEX,
-            overwrite=overwrite,
-            resumable=resume,
-            free=MOVABLE,
-        ) as job:
+    with ExitStack() as stack:
+        with joined(process, gpu=devices != ("cpu",)):
+            plan = _prepare(data, options, process.world)
+            _check_alike(plan, run, process)
+            if not process.first:
+                if not shared(False):
+                    _fit(plan, run, options, process, devices)
+                return None
+            job = stack.enter_context(
+                open_job(
+                    run,
+                    command="train",
+                    arguments=plan.arguments,
+                    index=INDEX,
+                    overwrite=overwrite,
+                    resumable=resume,
+                    free=MOVABLE,
+                )
+            )
             if shared(job.finished):
                 note(f"{run} is finished already; nothing to do")
                 return run / BEST
             outcome = _fit(plan, run, options, process, devices)
+        # the other processes are let go: a verifier may take longer than they would wait
+        begun = time.perf_counter()
+        try:
             concluded = _conclude(plan, run, options, outcome, devices[0])
-            write_json(run / INDEX, concluded)
-            job.facts.update(
-                seed=options.seed,
-                device=",".join(devices),
-                processes=process.world,
-                git=_git_revision(),
-                dataset_hash=plan.arguments["dataset_hash"],
-                batch=outcome.batch,
-                begun_at_epochs=outcome.sessions,
-                training_s=outcome.clock.total,
-                images_per_s=outcome.epochs
-                * len(plan.dataset.images_of("train"))
-                / outcome.clock.total,
-                own_code_s=outcome.clock.own,
-                validation_scoring_s=outcome.clock.scoring,
-                peak_memory_mib=outcome.peak_memory_mib,
-            )
+        except InputError as error:  # else the job would take the training away
+            raise MitoyoloError(f"{error}; the same call with --resume goes on") from error
+        write_json(run / INDEX, concluded)
+        job.facts.update(
+            seed=options.seed,
+            device=",".join(devices),
+            processes=process.world,
+            git=_git_revision(),
+            dataset_hash=plan.arguments["dataset_hash"],
+            batch=outcome.batch,
+            begun_at_epochs=outcome.sessions,
+            training_s=outcome.clock.total,
+            concluding_s=time.perf_counter() - begun,
+            images_per_s=outcome.epochs
+            * len(plan.dataset.images_of("train"))
+            / outcome.clock.total,
+            own_code_s=outcome.clock.own,
+            validation_scoring_s=outcome.clock.scoring,
+            peak_memory_mib=outcome.peak_memory_mib,
+        )
     return run / BEST
 
 
@@ -357,9 +368,11 @@ def _conclude(
     f1 = "undefined" if score.f1 is None else f"{score.f1:.3f}"
     seen = f" in {options.views} views" if options.views > 1 else ""
     seen += ", verified," if verifier else ""
+    alone = "undefined" if outcome.f1 is None else f"{outcome.f1:.3f}"
+    beside = f" (by the detector alone, seen once, {alone})" if seen else ""
     note(
         f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {f1} on the validation split{seen} at "
-        f"threshold {score.threshold:.3f}; {run / BEST}"
+        f"threshold {score.threshold:.3f}{beside}; {run / BEST}"
     )
     return {
         "model": options.model,

@@ -69,8 +69,15 @@ class TrainOptions:
 
     def computing(self) -> dict[str, Any]:
         """Those that decide what is computed, for a run's record."""
-        return {name: value for name, value in asdict(self).items() if name not in RUNNING}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in RUNNING and (name not in SINCE or value != SINCE[name])
+        }
 
+
+SINCE = {"views": 1, "verify": False}
+"""What runs did before they had these options: left out of their record, so that older runs go on."""
 
 RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
 """Options that say where a training runs, not what it computes: a resumed one may change them."""

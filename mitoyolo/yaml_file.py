@@ -35,7 +35,7 @@ def read_mapping(path: Path, what: str) -> dict[Any, Any]:
     if root is None or not isinstance(values, dict):
         raise InputError(f"expected {what}", file=path)
     for mapping in _mappings(root, set()):
-        for key, times in Counter(key.value for key, _ in mapping.value).items():
+        for (_, key), times in Counter((key.tag, key.value) for key, _ in mapping.value).items():
             if times > 1:
                 raise InputError("given twice", file=path, where=str(key), fix="keep one of them")
     return values

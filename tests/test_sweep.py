@@ -84,6 +84,10 @@ def test_an_option_without_a_value_is_said_or_not(tmp_path: Path) -> None:
     first, second = read_sweep(written(tmp_path, text)).rows
     assert first.options[4:] == ("--views", "8", "--verify")
     assert second.options[4:] == ()
+    (row,) = read_sweep(
+        written(tmp_path, "rows: {a: {data: d, model: m, epochs: 0, views: true}}")
+    ).rows
+    assert row.options[4:] == ("--epochs", "0", "--views", "True")  # which `train` refuses
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,7 @@ def test_an_option_without_a_value_is_said_or_not(tmp_path: Path) -> None:
         ("- a", "expected a mapping with rows"),
         ("rows: {}", "expected a mapping with rows"),
         ("rows: [", "not YAML"),
+        ("rows: {a: {data: d, model: m, verify: 1}}", "verify 1: expected true or false"),
         ("rows: {a: , a: }", "a: given twice"),
         ("rows: {a: {set: {lr0: 1, lr0: 2}}}", "lr0: given twice"),
         ("rows: {a: {}}\nseed: 1", "seed: expected rows, all or seeds"),

@@ -17,7 +17,7 @@ import torch
 from conftest import Cli
 from rendered import Cell, Source, write_dataset
 
-from converters.errors import InputError, OptionError
+from converters.errors import InputError, MitoyoloError, OptionError
 from converters.files import write_json
 from mitoyolo import train as module
 from mitoyolo.dataset import Dataset, open_dataset, write_augmented
@@ -243,11 +243,39 @@ def test_a_verified_model_is_applied_so_by_every_command(
     again = load_detector(exported)
     assert isinstance(again, Verified)
     np.testing.assert_allclose(again.predict([tile])[0], seen, rtol=1e-3)
+    last = load_detector(best.with_name("last.pt"))
+    assert isinstance(last, Verified)
     before = weight_files(exported)
     (exported / "verifier.pt").unlink()
     assert len(weight_files(exported)) == len(before) - 1  # so that results are known to be old
     with pytest.raises(InputError, match=r"verifier\.pt"):
         load_detector(exported)
+
+
+def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    read_tile = module.detect_tiles
+
+    def cut_off(*given: Any) -> Any:
+        raise InputError("not a readable image", file=tmp_path / "tile.png")
+
+    monkeypatch.setattr(module, "detect_tiles", cut_off)
+    with pytest.raises(MitoyoloError, match="the same call with --resume goes on"):
+        train(run.data, folder, replace(OPTIONS, epochs=1, views=2))
+    assert (folder / "weights" / "state.pt").exists()
+    monkeypatch.setattr(module, "detect_tiles", read_tile)
+    assert train(run.data, folder, replace(OPTIONS, epochs=1, views=2), resume=True)
+    assert (folder / "summary.json").exists()
+
+
+def test_a_run_of_before_there_were_views_and_verifiers_is_the_same_call(run: Run) -> None:
+    arguments = read(run.folder / "run.json")["arguments"]
+    assert not {"views", "verify"} & arguments.keys()
+    assert replace(OPTIONS, views=2, verify=True).computing().items() >= {
+        ("views", 2), ("verify", True),
+    }  # fmt: skip
 
 
 def test_nothing_asks_for_the_network(run: Run) -> None:

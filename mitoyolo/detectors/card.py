@@ -8,6 +8,7 @@ from typing import Any
 
 from converters.errors import InputError
 from converters.mpp import Mpp
+from mitoyolo.detectors.families import YOLO
 
 CARD_KEY = "mitoyolo"
 """The card's key in a checkpoint."""
@@ -107,6 +108,8 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
             raise ValueError("a length that is not positive")
         if known["views"] not in VIEWS:
             raise ValueError("a number of views that there is not")
+        if known["verifier"] not in (None, *YOLO):  # Ultralytics would take it for a file's name
+            raise ValueError("a verifier that there is not")
         if not known["mpp"] and (known["views"] > 1 or known["verifier"]):
             raise ValueError("several views, or a verifier, of tiles of unknown µm/px")
     except (TypeError, ValueError, OverflowError) as error:

@@ -40,7 +40,7 @@ class Family:
         ``name`` None stands for the model's own recipe.
     trains : str
         Module with ``fit(training)``, which gives an
-        :class:`~mitoyolo.detectors.training.Outcome`, and ``finish(path, card)``.
+        :class:`~mitoyolo.detectors.training.Outcome`, and ``finish(path, card, verifier)``.
     loads : str
         Module with ``load(source, device=, imgsz=, trust=)``, which gives a
         :class:`~mitoyolo.detectors.base.Detector`. ``source`` is a

@@ -23,8 +23,8 @@ from converters.mpp import Mpp
 from mitoyolo.detectors.base import Detector
 from mitoyolo.detectors.card import VERIFIER_KEY, Card, tile_mpp
 from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from mitoyolo.detectors.failures import foreseen
 from mitoyolo.detectors.views import TURNS, turned
-from mitoyolo.detectors.yolo import start_model
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import SCORE, Detections
 
@@ -63,7 +63,10 @@ class Verifier(nn.Module):
         for layer in self.backbone.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = 0.1  # Ultralytics' 0.03 is too slow for some dozens of steps
-        channels = self.backbone(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
+        self.backbone.eval()  # in training the zeros would count
+        with torch.no_grad():
+            channels = self.backbone(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
+        self.backbone.train()
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(channels, 1)
 
@@ -124,7 +127,6 @@ class Verified:
     """
 
     def __init__(self, detector: Detector, card: Card, verifier: Verifier) -> None:
-        detector.least = 0.0  # a doubtful one may be a mitosis on the second look
         self._detector = detector
         self._verifier = verifier.to(detector.device).eval()
         self._turns = TURNS[: card.views]
@@ -134,6 +136,17 @@ class Verified:
         self.imgsz = detector.imgsz
         self.device = detector.device
         self.least = 0.0
+
+    @property
+    def least(self) -> float:
+        """As a detector's; a doubtful detection may be a mitosis on the second look, a faint one
+        is none."""
+        return self._least
+
+    @least.setter
+    def least(self, least: float) -> None:
+        self._least = least
+        self._detector.least = FAINT if least > FAINT / 2 else 0.0
 
     def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:
         """Detections of each tile in its own pixels; the tiles are RGB and of one shape."""
@@ -156,7 +169,7 @@ class Verified:
         for start in range(0, len(crops), BATCH):
             several = crops[start : start + BATCH]
             views = [as_input([turned(each, *turn) for each in several]) for turn in self._turns]
-            with torch.inference_mode():
+            with foreseen("give a smaller --tile, or --device cpu"), torch.inference_mode():
                 seen = [self._verifier(view.to(self.device)) for view in views]
             logits.append(torch.stack(seen).mean(0))
         if not logits:
@@ -178,7 +191,7 @@ def load_verified(detector: Detector, card: Card, source: Checkpoint | Path) -> 
         It is not there, or of another network.
     """
     assert card.verifier is not None
-    verifier = Verifier(start_model(card.verifier, None, ("mitosis",), 0))
+    verifier = Verifier(DetectionModel(f"{card.verifier}.yaml", nc=1, verbose=False))
     try:
         verifier.load_state_dict(verifier_of(source))
     except RuntimeError:
@@ -205,5 +218,6 @@ def verifier_of(source: Checkpoint | Path) -> Tensors:
 
 
 def write_verifier(path: Path, tensors: Tensors) -> None:
-    """Write a verifier as a weights file of its own, beside an export."""
+    """Write a verifier as a weights file of its own, beside an export: as the model too, without
+    which no file is taken for weights."""
     write_checkpoint(path, {"model": tensors, VERIFIER_KEY: tensors})

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from converters.errors import OptionError
 from mitoyolo.detectors.card import VIEWS, Card, tile_mpp
 from mitoyolo.images import RGB
-from mitoyolo.inference.merge import MERGE_UM, Detections
+from mitoyolo.inference.merge import MERGE_UM, SCORE, Detections
 
 if TYPE_CHECKING:
     from mitoyolo.detectors.base import Detector
@@ -112,14 +112,14 @@ def fused(views: Sequence[Detections], mpp: tuple[float, float]) -> Detections:
     rows = np.concatenate(
         [np.column_stack([found, np.full(len(found), i)]) for i, found in enumerate(views)]
     )
-    rows = rows[rows[:, 4] >= FAINT]
+    rows = rows[rows[:, SCORE] >= FAINT]
     parts = [_fused_class(rows[rows[:, 5] == label], mpp, len(views)) for label in set(rows[:, 5])]
     result = np.concatenate([np.empty((0, 6)), *parts])
-    return result[np.lexsort((result[:, 1], result[:, 0], result[:, 5], -result[:, 4]))]
+    return result[np.lexsort((result[:, 1], result[:, 0], result[:, 5], -result[:, SCORE]))]
 
 
 def _fused_class(rows: Detections, mpp: tuple[float, float], views: int) -> Detections:
-    rows = rows[np.lexsort((rows[:, 6], rows[:, 1], rows[:, 0], -rows[:, 4]))]
+    rows = rows[np.lexsort((rows[:, 6], rows[:, 1], rows[:, 0], -rows[:, SCORE]))]
     places = rows[:, :2] * np.asarray(mpp)
     near = cKDTree(places).query_ball_point(places, MERGE_UM, return_sorted=True)
     free = np.ones(len(rows), bool)
@@ -131,6 +131,6 @@ def _fused_class(rows: Detections, mpp: tuple[float, float], views: int) -> Dete
         free[members] = False
         _, first = np.unique(rows[members, 6], return_index=True)  # the best of each view
         each = rows[members[first]]
-        score = each[:, 4]
+        score = each[:, SCORE]
         done.append([*(score @ each[:, :4] / score.sum()), score.sum() / views, rows[i, 5]])
     return np.array(done)

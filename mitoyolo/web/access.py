@@ -23,7 +23,7 @@ from mitoyolo.web.settings import Settings
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
-KEEPS_RIGHTS = ("/api/tiles/{id}/annotations",)
+KEEPS_RIGHTS = ("/api/tiles/{id}/annotations", "/api/uploads/{id}")
 """What changes the database often, but nothing of who may see what."""
 WITHOUT_LOGIN = ("/api/setup", "/api/login")
 """Where a browser may post that has not logged in yet."""

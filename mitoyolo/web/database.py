@@ -47,6 +47,7 @@ def alone(settings: Settings) -> Iterator[None]:
     """For the time of a ``with`` block, be the only server of a PostgreSQL database.
 
     Two would each run the jobs of both. SQLite stands in the folder, which has a lock of its own.
+    It is a lock of a connection: where the database is started anew, it is free.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def alone(settings: Settings) -> Iterator[None]:
     if settings.database is None:
         yield
         return
-    engine = _engine(settings)
+    engine = _engine(settings, isolation_level="AUTOCOMMIT")  # no transaction stays open
     with _told(engine):
         connection = engine.connect()
     try:

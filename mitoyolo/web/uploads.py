@@ -77,7 +77,8 @@ def begin(db: Session, settings: Settings, user: User, name: str, size: int) -> 
 def _forget_left(settings: Settings) -> None:
     """Give back the room of uploads that nobody has gone on with for :data:`LEFT_S`."""
     for path in settings.uploads.glob("*.part"):
-        with suppress(FileNotFoundError):  # another request was quicker
+        with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody is going on with it just now
             if time.time() - path.stat().st_mtime > LEFT_S:
                 path.unlink()
 
@@ -203,7 +204,7 @@ def finish(
         audit.record(db, user, "upload.finish", f"upload {upload.id}", slide=slide.id)
         os.sync()
         db.commit()  # before another request may try
-        part_file(settings, upload).unlink()
+        part_file(settings, upload).unlink(missing_ok=True)
     return slide
 
 
@@ -281,6 +282,8 @@ def _held(settings: Settings, upload: Upload) -> Iterator[BinaryIO]:
             raise ApiError(
                 409, f"{upload.name} is being written by another request; try again"
             ) from None
+        if not os.fstat(file.fileno()).st_nlink:  # it was left, and taken away a moment ago
+            raise _gone(upload)
         yield file
 
 

@@ -150,10 +150,30 @@ def test_a_crop_is_seen_in_as_many_views_as_a_tile() -> None:
     assert len({crops.numpy().tobytes() for crops in red.seen}) == 8
 
 
+def test_coarser_tiles_are_cropped_in_their_own_micrometres() -> None:
+    """A tile of 32 px enlarged as one of 64 px was: a crop of it has half as many pixels."""
+    seen, red = verified((16, 16, 8, 8, 0.6, 0))
+    tile = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    seen.predict([tile])
+    expected = crop(tile, 16, 16, (2 * UM, 2 * UM))
+    assert torch.equal(red.seen[0], as_input([expected]))
+
+
 def test_the_detector_is_asked_for_doubtful_ones_too() -> None:
     inner = Fixed()
-    Verified(inner, card(mpp=(UM, UM)), Red())  # type: ignore[arg-type]
+    seen = Verified(inner, card(mpp=(UM, UM)), Red())  # type: ignore[arg-type]
     assert inner.least == 0.0
+    seen.least = 0.5
+    assert inner.least == FAINT
+    seen.least = FAINT / 4  # which a faint one reaches, halved
+    assert inner.least == 0.0
+
+
+def test_building_one_leaves_its_backbone_as_it_is() -> None:
+    model = start_model("yolov5n", None, ("mitosis",), 0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    Verifier(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -189,11 +209,9 @@ def test_it_learns_from_truths_look_alikes_and_false_detections(data: Path) -> N
     assert {(m.tile.source, m.tile.x + m.x, m.tile.y + m.y) for m in mitoses} == said
     assert len(mitoses) == len(said)  # once, though tiles overlap
     alike = {(t.source, t.x, t.y) for t in train if t.label == "imposter"}
-    found = {(o.tile.source, o.tile.x + o.x, o.tile.y + o.y) for o in others}
-    assert alike < found
-    assert all(x - 32 == o.tile.x or (s, x, y) in alike
-               for o, (s, x, y) in zip(others, [(o.tile.source, o.tile.x + o.x, o.tile.y + o.y)
-                                                for o in others], strict=True))  # fmt: skip
+    found = {(o.tile.source, o.tile.x + o.x, o.tile.y + o.y): (o.x, o.y) for o in others}
+    assert alike < found.keys()
+    assert {at for place, at in found.items() if place not in alike} == {(32.0, 32.0)}
 
 
 def test_a_detection_of_a_mitosis_is_no_look_alike(data: Path) -> None:

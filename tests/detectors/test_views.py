@@ -163,5 +163,8 @@ def test_a_card_without_views_is_of_one() -> None:
     assert [card_from_dict({**values, "views": n}, "x.pt").views for n in VIEWS] == list(VIEWS)
     with pytest.raises(InputError, match="number of views"):
         card_from_dict({**values, "views": 5}, "x.pt")
+    for verifier in ("/tmp/x", "yolov5n.yaml", 5):  # Ultralytics would open such a file
+        with pytest.raises(InputError, match="a verifier that there is not"):
+            card_from_dict({**values, "verifier": verifier}, "x.pt")
     with pytest.raises(InputError, match="unknown µm/px"):
         card_from_dict({**values, "views": 2, "mpp": None}, "x.pt")

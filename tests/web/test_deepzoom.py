@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import cv2
@@ -16,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from mitoyolo.demo.slide import render_slide
 from mitoyolo.images import RGB, read_rgb
-from mitoyolo.web import deepzoom, grants
+from mitoyolo.web import api_deepzoom, deepzoom, grants
 from mitoyolo.web.deepzoom import OVERLAP, TILE, Pyramid, Tiles
 from mitoyolo.web.models import Assignment, Batch, Role, SlideState, User
 
@@ -349,6 +350,46 @@ def test_what_ends_a_login_ends_its_tiles_at_once(
     assert answer.is_success
     former = workbench.client(cookies={"mitoyolo_session": cookie})
     assert former.get(url).status_code == 401
+
+
+def test_a_change_while_the_rights_are_looked_up_has_them_looked_up_again(
+    workbench: Workbench, admin: TestClient, slide_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = []
+    found = api_deepzoom._slide_file
+
+    def overtaken(*given: Any) -> Any:
+        looked_up.append(given)
+        seen = found(*given)
+        if len(looked_up) == 1:  # meanwhile somebody is switched off
+            workbench.app.state.grants.changed()
+        return seen
+
+    monkeypatch.setattr(api_deepzoom, "_slide_file", overtaken)
+    url = f"/api/slides/{slide_id}/slide_files/0/0_0.jpeg"
+    for times in (1, 2, 2):
+        assert admin.get(url).status_code == 200
+        assert len(looked_up) == times
+
+
+def test_all_is_forgotten_when_a_change_is_made_and_not_before(
+    workbench: Workbench, admin: TestClient, slide_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carl = workbench.user("carl", Role.ADMIN)
+    url = f"/api/slides/{slide_id}/slide_files/0/0_0.jpeg"
+    assert carl.get(url).status_code == 200
+    known = workbench.app.state.grants
+    active = []
+
+    def changed() -> None:
+        with workbench.session() as db:
+            active.append(db.query(User).filter(User.name == "carl").one().active)
+        grants.Grants.changed(known)
+
+    monkeypatch.setattr(known, "changed", changed)
+    number = carl.get("/api/me").json()["id"]
+    assert admin.patch(f"/api/users/{number}", json={"active": False}).is_success
+    assert active == [False]
 
 
 def test_an_answer_that_a_change_overtook_is_not_used() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import os
 import shutil
@@ -289,6 +290,17 @@ def test_what_was_left_for_a_week_makes_room(admin: TestClient, workbench: Workb
     answer = admin.put(f"/api/uploads/{left}", params={"offset": 0}, content=b"more")
     assert answer.status_code == 404
     assert "left for a week" in answer.json()["detail"]
+
+
+def test_what_somebody_goes_on_with_is_not_left(admin: TestClient, workbench: Workbench) -> None:
+    key = admin.post("/api/uploads", json={"name": "a.png", "size": 4}).json()["id"]
+    path = part_file(workbench, key)
+    past = time.time() - 8 * 86400
+    os.utime(path, (past, past))
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as a part that is coming
+        assert admin.post("/api/uploads", json={"name": "b.png", "size": 4}).status_code == 201
+        assert path.exists()
 
 
 @pytest.mark.parametrize(
