@@ -77,7 +77,7 @@ class TrainOptions:
 
 
 SINCE = {"views": 1, "verify": False}
-"""What runs did before they had these options: left out of their record, so that older runs go on."""
+"""What runs did before they had these options: not in their record, so that older runs go on."""
 
 RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
 """Options that say where a training runs, not what it computes: a resumed one may change them."""

@@ -20,6 +20,7 @@ from torch import nn
 
 from converters.errors import InputError
 from converters.mpp import Mpp
+from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
 from mitoyolo.detectors.base import Detector
 from mitoyolo.detectors.card import VERIFIER_KEY, Card, tile_mpp
 from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
