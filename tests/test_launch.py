@@ -25,6 +25,8 @@ from test_train import sources
 
 from converters.errors import OptionError
 from mitoyolo import train as module
+from mitoyolo.detectors.base import load_detector
+from mitoyolo.detectors.verifier import Verified
 from mitoyolo.launch import (
     LAUNCHED,
     LOST,
@@ -153,6 +155,18 @@ def test_tasks_of_srun_train_together(tmp_path: Path) -> None:
     assert results[0].out == f"{run / 'weights' / 'best.pt'}\n"
     assert (results[1].out, results[1].err) == ("", "")
     assert '"processes": 2' in (run / "run.json").read_text()
+
+
+def test_the_first_process_alone_trains_the_verifier(tmp_path: Path) -> None:
+    cells = (Cell(16, 16), Cell(48, 48), Cell(16, 48, 0.4, "imposter"))
+    split = [Source(f"s{i}", "train" if i < 4 else "val", cells) for i in range(6)]
+    data = write_dataset(tmp_path / "data", split, labels=("mitosis", "imposter"))
+    run = tmp_path / "run"
+    call = arguments(data, run, "--ddp", "--nproc", 2, "--verify")
+    result = called("-m", "mitoyolo", *call, OMP_NUM_THREADS="1")
+    assert (result.code, result.out) == (0, f"{run / 'weights' / 'best.pt'}\n"), result.err
+    assert result.err.count("training the verifier on") == 1
+    assert isinstance(load_detector(run / "weights" / "best.pt"), Verified)
 
 
 # --- which processes --------------------------------------------------------------------------
