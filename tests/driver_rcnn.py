@@ -49,7 +49,7 @@ def drive(place: str, epoch: int, rank: int, action: str) -> None:
     elif place == "weights":  # the state stands, they are the last epoch's
         before(RcnnTrainer, "_write_weights", lambda trainer: at(bool(finished[0]), trainer._epoch))
     elif place == "cards":  # of best.pt is written, of last.pt not
-        before(rcnn_train, "finish", lambda path, card: at(path.name == "last.pt", finished[0]))
+        before(rcnn_train, "finish", lambda path, *_: at(path.name == "last.pt", finished[0]))
     elif place == "end":
         before(train, "_conclude", lambda *_: at(True, finished[0]))
     else:

@@ -221,7 +221,7 @@ def rcnn_file(path: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("trust", [False, True])
 def test_the_card_chooses_who_loads(tmp_path: Path, made_up: Any, trust: bool) -> None:
-    made_up.load = lambda source, **named: SimpleNamespace(source=source, **named)
+    made_up.load = lambda source, **named: SimpleNamespace(source=source, card=None, **named)
     path = rcnn_file(tmp_path / "best.pt")
     found: Any = load_detector(path, imgsz=70, trust=trust)
     assert (found.device, found.imgsz, found.trust) == ("cpu", 70, trust)
@@ -233,7 +233,7 @@ def test_the_card_chooses_who_loads(tmp_path: Path, made_up: Any, trust: bool) -
 def test_a_training_without_an_end_is_known_by_its_architecture(
     tmp_path: Path, made_up: Any
 ) -> None:
-    made_up.load = lambda source, **named: SimpleNamespace(source=source)
+    made_up.load = lambda source, **named: SimpleNamespace(source=source, card=None)
     found: Any = load_detector(rcnn_file(tmp_path / "last.pt", mitoyolo=None))
     assert found.source.card is None
     path = rcnn_file(tmp_path / "other.pt", mitoyolo=None, architecture={"model": "theirs"})
