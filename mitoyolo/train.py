@@ -365,14 +365,12 @@ def _conclude(
         rule=protocol.title,
         best=outcome.epoch,
     )
-    f1 = "undefined" if score.f1 is None else f"{score.f1:.3f}"
     seen = f" in {options.views} views" if options.views > 1 else ""
     seen += ", verified," if verifier else ""
-    alone = "undefined" if outcome.f1 is None else f"{outcome.f1:.3f}"
-    beside = f" (by the detector alone, seen once, {alone})" if seen else ""
+    beside = f" (by the detector alone, seen once, {_text(outcome.f1)})" if seen else ""
     note(
-        f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {f1} on the validation split{seen} at "
-        f"threshold {score.threshold:.3f}{beside}; {run / BEST}"
+        f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {_text(score.f1)} on the validation "
+        f"split{seen} at threshold {score.threshold:.3f}{beside}; {run / BEST}"
     )
     return {
         "model": options.model,
@@ -384,6 +382,10 @@ def _conclude(
         "protocol": protocol.name,
         "weights": str(BEST),
     }
+
+
+def _text(f1: float | None) -> str:
+    return "undefined" if f1 is None else f"{f1:.3f}"
 
 
 def _verifier(

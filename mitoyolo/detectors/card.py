@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from math import inf
 from typing import Any
 
 from converters.errors import InputError
-from converters.mpp import Mpp
 from mitoyolo.detectors.families import YOLO
 
 CARD_KEY = "mitoyolo"
@@ -83,7 +83,7 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
         A key is missing or has another type.
     """
     names = [field.name for field in fields(Card)]
-    values = {"views": 1, "verifier": None, **values}
+    values = {f.name: f.default for f in fields(Card) if f.default is not MISSING} | values
     missing = [name for name in names if name not in values]
     if missing:
         raise InputError(
@@ -117,18 +117,6 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
     return Card(**known)
 
 
-def tile_mpp(card: Card, own: int, imgsz: int | None, side: int) -> Mpp:
-    """µm per pixel of tiles, by what is done to them so that a cell is as large as in training.
-
-    Parameters
-    ----------
-    own : int
-        Pixels to which the detector resizes a tile of ``card.tile`` px.
-    imgsz : int or None
-        Pixels to which these tiles are resized; None: as many.
-    side : int
-        Their longer side.
-    """
-    assert card.mpp is not None
-    coarser = (imgsz or own) / side / (own / card.tile)
-    return (card.mpp[0] * coarser, card.mpp[1] * coarser)
+def entries(card: Card, verifier: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a checkpoint of ours holds besides: the card, and a verifier's tensors if it has one."""
+    return {CARD_KEY: card.to_dict(), **({VERIFIER_KEY: verifier} if verifier else {})}

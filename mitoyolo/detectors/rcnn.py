@@ -12,7 +12,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from converters.errors import InputError
 from mitoyolo.detectors.base import torch_name
-from mitoyolo.detectors.card import CARD_KEY, VERIFIER_KEY, Card, card_from_dict
+from mitoyolo.detectors.card import Card, card_from_dict, entries
 from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mitoyolo.detectors.failures import foreseen
 from mitoyolo.detectors.rcnn_data import as_tensor
@@ -222,17 +222,13 @@ def write_weights(
         "model": {name: value.cpu() for name, value in network.state_dict().items()},
         "architecture": architecture.to_dict(),
     }
-    _write(path, content, card)
+    write_checkpoint(path, {**content, **(entries(card) if card else {})})
 
 
 def add_card(path: Path, card: Card, verifier: dict[str, torch.Tensor] | None = None) -> None:
     """Put the card and the verifier into a weights file that :func:`write_weights` has written."""
     content = torch.load(path, map_location="cpu", weights_only=True)
-    _write(path, {**content, **({VERIFIER_KEY: verifier} if verifier else {})}, card)
-
-
-def _write(path: Path, content: dict[str, Any], card: Card | None) -> None:
-    write_checkpoint(path, {**content, **({CARD_KEY: card.to_dict()} if card else {})})
+    write_checkpoint(path, {**content, **entries(card, verifier)})
 
 
 def open_network(checkpoint: Checkpoint) -> tuple[GeneralizedRCNN, Architecture, Card | None]:

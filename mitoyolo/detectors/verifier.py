@@ -21,11 +21,12 @@ from torch import nn
 from converters.errors import InputError
 from converters.mpp import Mpp
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
+from mitoyolo.detectors.around import Around
 from mitoyolo.detectors.base import Detector
-from mitoyolo.detectors.card import VERIFIER_KEY, Card, tile_mpp
+from mitoyolo.detectors.card import VERIFIER_KEY, Card
 from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mitoyolo.detectors.failures import foreseen
-from mitoyolo.detectors.views import TURNS, turned
+from mitoyolo.detectors.views import turned
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import SCORE, Detections
 
@@ -115,27 +116,12 @@ def as_input(crops: Sequence[RGB]) -> torch.Tensor:
     return torch.from_numpy(batch).float() / 255
 
 
-class Verified:
-    """A detector whose mitoses a verifier looks at again; what it offers says
-    :class:`~mitoyolo.detectors.base.Detector`.
-
-    Parameters
-    ----------
-    detector : Detector
-    card : Card
-        Its own, which says how large the pixels of its tiles are.
-    verifier : Verifier
-    """
+class Verified(Around):
+    """A detector whose mitoses a verifier looks at again."""
 
     def __init__(self, detector: Detector, card: Card, verifier: Verifier) -> None:
-        self._detector = detector
+        super().__init__(detector, card)
         self._verifier = verifier.to(detector.device).eval()
-        self._turns = TURNS[: card.views]
-        self._own = card
-        self.classes = detector.classes
-        self.card: Card | None = card
-        self.imgsz = detector.imgsz
-        self.device = detector.device
         self.least = 0.0
 
     @property
@@ -151,7 +137,7 @@ class Verified:
 
     def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:
         """Detections of each tile in its own pixels; the tiles are RGB and of one shape."""
-        mpp = tile_mpp(self._own, self.imgsz, imgsz, max(tiles[0].shape[:2]))
+        mpp = self._mpp(tiles, imgsz)
         found = self._detector.predict(tiles, imgsz)
         return [self._again(tile, rows, mpp) for tile, rows in zip(tiles, found, strict=True)]
 

@@ -16,7 +16,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from converters.errors import OptionError
-from mitoyolo.detectors.card import VIEWS, Card, tile_mpp
+from mitoyolo.detectors.around import Around
+from mitoyolo.detectors.card import VIEWS, Card
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import MERGE_UM, SCORE, Detections
 
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 FAINT = 0.01
 """Scores under this are not fused: they change nothing, and are most of a tile's."""
 
-TURNS = tuple((turns, mirrored) for turns in (0, 2, 1, 3) for mirrored in (False, True))
-"""Quarter turns of each view, and whether it is mirrored then: the first four keep a tile's shape,
-the first two are the tile and its mirror image."""
-
 
 def check_views(views: int) -> None:
     """Refuse a number of views that there is not."""
@@ -38,26 +35,12 @@ def check_views(views: int) -> None:
         raise OptionError(f"--views {views}: expected one of {known}")
 
 
-class Views:
-    """A detector that sees each tile in several views; what it offers says
-    :class:`~mitoyolo.detectors.base.Detector`.
-
-    Parameters
-    ----------
-    detector : Detector
-    card : Card
-        Its own, which says how many views, and how large the pixels of its tiles are.
-    """
+class Views(Around):
+    """A detector that sees each tile in as many views as its card says."""
 
     def __init__(self, detector: Detector, card: Card) -> None:
-        self._detector = detector
-        self._turns = TURNS[: card.views]
-        self._own = card
+        super().__init__(detector, card)
         detector.least = FAINT
-        self.classes = detector.classes
-        self.card: Card | None = card
-        self.imgsz = detector.imgsz
-        self.device = detector.device
         self.least = 0.0  # a faint view counts too
 
     def predict(self, tiles: Sequence[RGB], imgsz: int | None = None) -> list[Detections]:
@@ -68,7 +51,7 @@ class Views:
             turned_tiles = [turned(tile, *turn) for tile in tiles]
             found = self._detector.predict(turned_tiles, imgsz)
             seen.append([turned_back(rows, *turn, width, height) for rows in found])
-        mpp = tile_mpp(self._own, self.imgsz, imgsz, max(width, height))
+        mpp = self._mpp(tiles, imgsz)
         return [fused(rows, mpp) for rows in zip(*seen, strict=True)]
 
 

@@ -21,7 +21,7 @@ from converters.errors import InputError
 from converters.files import PART, write_with
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
-from mitoyolo.detectors.card import CARD_KEY, VERIFIER_KEY, Card
+from mitoyolo.detectors.card import Card, entries
 from mitoyolo.detectors.failures import EngineError, foreseen
 from mitoyolo.detectors.parallel import in_parallel
 from mitoyolo.detectors.recipe import Recipe
@@ -457,10 +457,9 @@ def precision(device: str) -> str | bool:
 
 def finish(path: Path, card: Card, verifier: dict[str, torch.Tensor] | None = None) -> None:
     """Leave in a checkpoint what inference needs: the averaged model, the card, the verifier."""
-    ours = {CARD_KEY: card.to_dict(), **({VERIFIER_KEY: verifier} if verifier else {})}
 
     def write(temporary: Path) -> None:
-        if not strip_optimizer(path, s=str(temporary), updates=ours):
+        if not strip_optimizer(path, s=str(temporary), updates=entries(card, verifier)):
             raise RuntimeError(f"{path} cannot be read back")  # else an empty file would follow
 
     with foreseen("give more memory"), _full_disk(path):

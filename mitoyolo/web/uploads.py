@@ -264,7 +264,8 @@ def _check_open(upload: Upload) -> None:
 def _gone(upload: Upload) -> ApiError:
     return ApiError(
         404,
-        f"the file of {upload.name} is gone: finished just now, or left for a week; look again",
+        f"the file of {upload.name} is gone: finished a moment ago, or left for a week; look at it "
+        "again",
     )
 
 

@@ -555,7 +555,7 @@ def test_two_who_finish_at_once_make_one_slide(admin: TestClient, workbench: Wor
     with workbench.session() as first, workbench.session() as second:
         of_first, of_second = (db.get_one(Upload, key) for db in (first, second))
         slide = finish(first, of_first)  # its request has not ended yet
-        with pytest.raises(ApiError, match="finished just now"):
+        with pytest.raises(ApiError, match="finished a moment ago"):
             finish(second, of_second)
         # one that has the file open already
         part = uploads.part_file(workbench.settings, of_second)
