@@ -494,8 +494,11 @@ def train(
         int, typer.Option(help="1, 2, 4 or 8: turned and mirrored, how often each tile is seen.")
     ] = 1,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Train a second network that looks at each detection.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="Train a second network that looks at each detection; else as the recipe says."
+        ),
+    ] = None,
     seed: Seed = 0,
     seeds: Annotated[
         str | None, typer.Option(metavar="S,S,...", help="Train once a seed; mean and spread.")
@@ -549,10 +552,9 @@ def train(
         batch=batch,
         accumulate=accumulate,
         views=views,
-        verify=verify,
         seed=seed,
         recipe=recipe,
-        settings=_settings(set_ or []),
+        settings=_settings(set_ or []) | ({} if verify is None else {"verify": verify}),
         device=device,
         ddp=ddp,
         nproc=nproc,

@@ -148,11 +148,13 @@ def _setting(name: str, shared: Mapping[str, Any], said: Mapping[str, Any], file
         for part in (f"--{key}", str(whole[key]))
     ]
     for key in FLAGS:
-        if type(said_so := whole.get(key, False)) is not bool:
+        if key not in whole:
+            continue
+        if type(said_so := whole[key]) is not bool:
             raise InputError(
                 f"{key} {said_so}: expected true or false", file=file, where=f"rows, {name}"
             )
-        options += [f"--{key}"] if said_so else []
+        options.append(f"--{key}" if said_so else f"--no-{key}")
     for key, value in whole["set"].items():
         options += ["--set", f"{key}={_yaml(value)}"]
     return Setting(

@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from converters.errors import InputError, MitoyoloError, OptionError
 from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
-from mitoyolo.detectors.base import Detector, load_detector
+from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.families import MODELS, YOLO, Family, TrainingRecipe
 from mitoyolo.detectors.training import BEST, LAST, Outcome, Score, Training, score_tiles
@@ -42,6 +42,7 @@ from mitoyolo.train_options import (
     OF_MACHINE,
     TrainOptions,
     asks_for_processes,
+    but_for_former,
     launch_of,
 )
 
@@ -171,7 +172,9 @@ def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
     check_views(options.views)
     imgsz = options.imgsz or recipe.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
     imgsz = -(-imgsz // family.stride) * family.stride
-    settings = {key: value for key, value in recipe.to_dict().items() if key not in OF_MACHINE}
+    settings = but_for_former(
+        {key: value for key, value in recipe.to_dict().items() if key not in OF_MACHINE}
+    )
     arguments = {
         **options.computing(),
         "settings": settings,
@@ -336,17 +339,31 @@ def _conclude(
     """Give the weights their cards, draw the curves; the contents of ``summary.json``."""
     dataset = plan.dataset
     protocol = get_protocol(dataset.block["protocol"])
-    bare = replace(bare_card(dataset, options.model, plan.imgsz), views=options.views)
     finish = import_module(plan.family.trains).finish
-    score = Score(outcome.f1, outcome.ap, outcome.threshold)
-    verifier = None
-    if options.verify:
-        finish(run / BEST, replace(bare, views=1))
-        bare, verifier = _verifier(plan, bare, load_detector(run / BEST, device=device), options)
-    if options.views > 1 or verifier:  # epochs are compared by the detector alone, seen once
-        finish(run / BEST, bare, verifier)
+
+    def applied(card: Card, verifier: dict[str, Any] | None = None) -> Score:
+        finish(run / BEST, card, verifier)
         detector = load_detector(run / BEST, device=device)
-        score = score_tiles(dataset, protocol, detect_tiles(detector, dataset, "val"))
+        return score_tiles(dataset, protocol, detect_tiles(detector, dataset, "val"))
+
+    # epochs were compared by the detector alone, seen once
+    score = Score(outcome.f1, outcome.ap, outcome.threshold)
+    bare = bare_card(dataset, options.model, plan.imgsz)
+    found = _verifier(plan, run, bare, options.seed, device) if plan.recipe.verify else None
+    if options.views > 1:
+        bare = replace(bare, views=options.views)
+        score = applied(bare)
+    verifier = None
+    if found:
+        verified = replace(bare, verifier=found.model)
+        second = applied(verified, found.tensors)
+        if second.fitness >= score.fitness:
+            bare, score, verifier = verified, second, found.tensors
+        else:
+            note(
+                f"the verifier is left out: on the validation split F1 is {_text(second.f1)} with "
+                f"it and {_text(score.f1)} without"
+            )
     card = replace(
         bare,
         threshold=score.threshold,
@@ -376,6 +393,8 @@ def _conclude(
         "model": options.model,
         "epochs": outcome.epochs,
         "best_epoch": outcome.epoch,
+        "views": bare.views,
+        "verifier": bare.verifier,
         "val_f1": score.f1,
         "val_ap": score.ap,
         "threshold": score.threshold,
@@ -388,15 +407,22 @@ def _text(f1: float | None) -> str:
     return "undefined" if f1 is None else f"{f1:.3f}"
 
 
-def _verifier(
-    plan: _Plan, bare: Card, detector: Detector, options: TrainOptions
-) -> tuple[Card, dict[str, Any] | None]:
-    """The verifier of a trained detector, and the card that names it."""
+class _Found(NamedTuple):
+    """A trained verifier, and the YOLOv5 whose first layers it has."""
+
+    model: str
+    tensors: dict[str, Any]
+
+
+def _verifier(plan: _Plan, run: Path, bare: Card, seed: int, device: str) -> _Found | None:
     from mitoyolo.detectors.verifier_train import train_verifier
 
-    model, start = (options.model, plan.weights) if options.model in YOLO else ("yolov5n", None)
-    tensors = train_verifier(plan.dataset, detector, model, start, options.seed)
-    return (replace(bare, verifier=model), tensors) if tensors else (bare, None)
+    import_module(plan.family.trains).finish(run / BEST, bare)
+    detector = load_detector(run / BEST, device=device)
+    name = bare.family
+    model, start = (name, plan.weights) if name in YOLO else ("yolov5n", None)
+    tensors = train_verifier(plan.dataset, detector, model, start, seed)
+    return _Found(model, tensors) if tensors else None
 
 
 def bare_card(dataset: Dataset, family: str, imgsz: int) -> Card:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,8 +32,6 @@ class TrainOptions:
     views : int
         In how many views the trained model is to see each tile
         (:data:`mitoyolo.detectors.views.VIEWS`).
-    verify : bool
-        Train a verifier too, which looks at each detection again.
     recipe : str or None
         A name or a YAML file, as the model's family reads them; None: the model's own.
     settings : dict
@@ -56,7 +55,6 @@ class TrainOptions:
     accumulate: int = 1
     seed: int = 0
     views: int = 1
-    verify: bool = False
     recipe: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     device: str | None = None
@@ -69,15 +67,21 @@ class TrainOptions:
 
     def computing(self) -> dict[str, Any]:
         """Those that decide what is computed, for a run's record."""
-        return {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in RUNNING and (name not in SINCE or value != SINCE[name])
-        }
+        values = {name: value for name, value in asdict(self).items() if name not in RUNNING}
+        return but_for_former(values)
 
 
-SINCE = {"views": 1, "verify": False}
-"""What runs did before they had these options: not in their record, so that older runs go on."""
+FORMER = {"views": 1, "verify": False}
+"""What was done before there were these options and settings: not in a run's record, so that
+older runs go on."""
+
+
+def but_for_former(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options or settings without those that say what was done before there were any."""
+    return {
+        name: value for name, value in values.items() if name not in FORMER or value != FORMER[name]
+    }
+
 
 RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
 """Options that say where a training runs, not what it computes: a resumed one may change them."""

@@ -6,6 +6,7 @@ import ast
 import errno
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -199,8 +200,9 @@ REACHES = {
             Path("P/N"),
             TrainOptions(
                 model="yolov5s", weights="W", epochs=7, imgsz=96, batch=5, device="1", seed=4,
-                accumulate=2, recipe="R", settings={"lr0": 0.5, "optimizer": "SGD"}, ddp=True,
-                nproc=3, nnodes=2, node_rank=1, rdzv="h:1", restarts=6, views=4, verify=True,
+                accumulate=2, recipe="R", ddp=True,
+                settings={"lr0": 0.5, "optimizer": "SGD", "verify": True}, views=4,
+                nproc=3, nnodes=2, node_rank=1, rdzv="h:1", restarts=6,
             ),
         ),
         {"resume": True},
@@ -404,6 +406,8 @@ def test_a_plain_training_seeds_and_folds_reach_their_functions(
     named = {"resume": False, "overwrite": False}
     assert cli(*call).out == "done\n"
     assert got.pop() == ((*where, options), named)
+    assert cli(*call, "--no-verify").out == "done\n"
+    assert got.pop() == ((*where, replace(options, settings={"verify": False})), named)
     assert cli(*call, "--seeds", "2, 0,1", "--resume", "--overwrite").out == "done\n"
     assert got.pop() == ((*where, options, [2, 0, 1]), {"resume": True, "overwrite": True})
     monkeypatch.setattr("mitoyolo.train_folds.train_folds", reached)

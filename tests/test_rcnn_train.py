@@ -111,7 +111,10 @@ def test_a_verifier_stands_in_the_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verifier_train, "PASSES", 2)
-    best = train(data, tmp_path / "run", replace(OPTIONS, weights="none", epochs=1, verify=True))
+    options = replace(
+        OPTIONS, weights="none", epochs=1, settings={**OPTIONS.settings, "verify": True}
+    )
+    best = train(data, tmp_path / "run", options)
     assert best
     detector = load_detector(best)
     assert isinstance(detector, Verified)

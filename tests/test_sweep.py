@@ -83,7 +83,7 @@ def test_an_option_without_a_value_is_said_or_not(tmp_path: Path) -> None:
     )  # fmt: skip
     first, second = read_sweep(written(tmp_path, text)).rows
     assert first.options[4:] == ("--views", "8", "--verify")
-    assert second.options[4:] == ()
+    assert second.options[4:] == ("--no-verify",)
     (row,) = read_sweep(
         written(tmp_path, "rows: {a: {data: d, model: m, epochs: 0, views: true}}")
     ).rows

@@ -25,6 +25,7 @@ from mitoyolo.detectors import verifier, verifier_train, views, yolo_train
 from mitoyolo.detectors.base import load_detector, weight_files
 from mitoyolo.detectors.checkpoint import read_checkpoint
 from mitoyolo.detectors.failures import EngineError
+from mitoyolo.detectors.training import Score
 from mitoyolo.detectors.verifier import Verified
 from mitoyolo.detectors.views import Views
 from mitoyolo.distributed import Process
@@ -224,7 +225,7 @@ def test_a_verified_model_is_applied_so_by_every_command(
         monkeypatch.setattr(verifier_train, name, value)
     monkeypatch.setattr(verifier, "FAINT", 0.0)
     folder = tmp_path / "verified"
-    best = train(run.data, folder, replace(OPTIONS, verify=True))
+    best = train(run.data, folder, replace(OPTIONS, settings={"verify": True}))
     assert "on the validation split, verified," in capsys.readouterr().err
     detector = load_detector(best)
     assert isinstance(detector, Verified)
@@ -252,6 +253,23 @@ def test_a_verified_model_is_applied_so_by_every_command(
         load_detector(exported)
 
 
+def test_a_verifier_that_does_not_help_is_left_out(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LEAST", 0.0), ("PASSES", 1)):
+        monkeypatch.setattr(verifier_train, name, value)
+    monkeypatch.setattr(module, "score_tiles", lambda *_: Score(-1.0, None, 0.9))
+    best = train(run.data, tmp_path / "run", replace(OPTIONS, settings={"verify": True}))
+    said = capsys.readouterr().err
+    assert "training the verifier on" in said
+    assert "the verifier is left out: on the validation split F1 is -1.000 with it" in said
+    detector = load_detector(best)
+    assert not isinstance(detector, Verified)
+    alone = load_detector(run.best)
+    assert detector.card == alone.card  # the threshold of the detector alone too
+    assert read(tmp_path / "run" / "summary.json")["verifier"] is None
+
+
 def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,12 +288,15 @@ def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
     assert (folder / "summary.json").exists()
 
 
-def test_a_run_of_before_there_were_views_and_verifiers_is_the_same_call(run: Run) -> None:
-    arguments = read(run.folder / "run.json")["arguments"]
-    assert not {"views", "verify"} & arguments.keys()
-    assert replace(OPTIONS, views=2, verify=True).computing().items() >= {
-        ("views", 2), ("verify", True),
-    }  # fmt: skip
+def test_a_run_of_before_there_were_views_and_verifiers_is_the_same_call(
+    run: Run, tmp_path: Path
+) -> None:
+    alone = replace(OPTIONS, epochs=1, settings={"verify": False})
+    assert train(run.data, tmp_path / "run", alone)
+    arguments = read(tmp_path / "run" / "run.json")["arguments"]
+    assert not {"views", "verify"} & (arguments.keys() | arguments["settings"].keys())
+    assert read(run.folder / "run.json")["arguments"]["settings"]["verify"] is True  # the recipe's
+    assert replace(OPTIONS, views=2).computing()["views"] == 2
 
 
 def test_nothing_asks_for_the_network(run: Run) -> None:

@@ -64,6 +64,13 @@ _ALL = [
         for name in YOLO
     ),
     _YOLO(
+        name="yolov5n-alone",
+        title="YOLOv5n without verifier",
+        model="yolov5n",
+        options=("--no-verify",),
+        small=_SMALL_YOLO,
+    ),
+    _YOLO(
         name="yolov5n-ddp",
         title="YOLOv5n distributed, 2 processes",
         model="yolov5n",

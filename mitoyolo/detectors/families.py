@@ -24,6 +24,11 @@ class TrainingRecipe(Protocol):
         """Side in pixels to which tiles are resized then; None: their own longest side."""
         ...
 
+    @property
+    def verify(self) -> bool:
+        """Whether a verifier is trained after the detector."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain types: what a resumed run is compared by."""
         ...

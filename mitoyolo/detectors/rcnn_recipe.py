@@ -57,6 +57,8 @@ class RcnnRecipe:
         How likely a tile is mirrored.
     rot90 : bool
         A random quarter turn of each tile.
+    verify : bool
+        Whether a verifier is trained after the detector (:mod:`mitoyolo.detectors.verifier`).
     workers : int
         Processes that read tiles for a GPU.
     """
@@ -76,6 +78,7 @@ class RcnnRecipe:
     fliplr: float
     flipud: float
     rot90: bool
+    verify: bool
     workers: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,6 +163,7 @@ READERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "fliplr": (_number(0, 1), "0 to 1"),
     "flipud": (_number(0, 1), "0 to 1"),
     "rot90": (_flag, "true or false"),
+    "verify": (_flag, "true or false"),
     "workers": (_whole(0), "a whole number of at least 0"),
 }
 """Each setting -> what makes its value of the user's, and which values are sound, in words."""

@@ -82,6 +82,8 @@ class Recipe:
     ----------
     select : str
         The best epoch: `f1` on whole validation images, or Ultralytics' `map`.
+    verify : bool
+        Whether a verifier is trained after the detector (:mod:`mitoyolo.detectors.verifier`).
     rot90 : bool
         A random quarter turn of each training tile.
     stain : float
@@ -96,6 +98,7 @@ class Recipe:
     imgsz: ClassVar[None] = None
 
     select: str = "map"
+    verify: bool = False
     rot90: bool = False
     stain: float = 0.0
     stain_method: str = "reinhard"
@@ -104,8 +107,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.select not in SELECTIONS:
             raise OptionError(f"select={self.select!r}, expected one of {', '.join(SELECTIONS)}")
-        if not isinstance(self.rot90, bool):
-            raise OptionError(f"rot90={self.rot90!r}, expected true or false")
+        for name in ("verify", "rot90"):
+            if not isinstance(said := getattr(self, name), bool):
+                raise OptionError(f"{name}={said!r}, expected true or false")
         if isinstance(self.stain, bool) or not isinstance(self.stain, int | float):
             raise OptionError(f"stain={self.stain!r}, expected a number")
         if not isinstance(self.stain_method, str):
@@ -129,7 +133,7 @@ class Recipe:
         return StainJitter(self.stain_method, strength=self.stain, seed=seed)
 
 
-OWN = ("select", "rot90", "stain", "stain_method")
+OWN = ("select", "verify", "rot90", "stain", "stain_method")
 """Keys of a recipe that are mitoyolo's, not Ultralytics'."""
 
 

@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 def test_the_default_is_for_mitoses() -> None:
     recipe = read_recipe()
     assert recipe == read_recipe(DEFAULT)
-    assert (recipe.select, recipe.rot90) == ("f1", True)
+    assert (recipe.select, recipe.rot90, recipe.verify) == ("f1", True, True)
     assert recipe.settings["flipud"] == 0.5
     assert not {"select", "rot90", "stain", "stain_method"} & recipe.settings.keys()
 
@@ -53,6 +53,7 @@ def test_the_default_is_for_mitoses() -> None:
 def test_the_plain_one_is_ultralytics_defaults() -> None:
     recipe = read_recipe("ultralytics")
     assert (recipe.select, recipe.rot90, recipe.stain, recipe.settings) == ("map", False, 0.0, {})
+    assert not recipe.verify
 
 
 def test_a_file_is_a_recipe_of_its_own(file: Path) -> None:
@@ -84,6 +85,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("select", ["f1"], "expected one of f1, map"),
     ("select", None, "expected one of f1, map"),
     ("rot90", 1, "expected true or false"),
+    ("verify", "no", "expected true or false"),
     ("rot90", "yes", "expected true or false"),
     ("stain", "strong", "expected a number"),
     ("stain", True, "expected a number"),
