@@ -4,7 +4,7 @@ A job's folder is built in place. ``run.json`` is written first and says which c
 folder; the index (``dataset.yaml``, ``summary.json``, ...) is written last and means: finished.
 The same call continues an unfinished folder; any other call is an error unless it overwrites.
 Where bad input stops a call, what it began is taken away again: mended input is another input, so
-nothing could continue it.
+nothing could continue it. What took long is kept: the call says which files tell.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ from converters.files import PART, read_json, write_json
 from mitoyolo import __version__
 
 RUN_FILE = "run.json"
+OF_A_JOB_WITHIN = f"*/**/{RUN_FILE}"
+"""A pattern of what the jobs within a job's folder have left; those that bad input stopped take
+their own away."""
+
 _REPORTED = ("numpy", "opencv-python", "torch", "torchvision", "ultralytics", "openvino")
 
 
@@ -64,6 +68,7 @@ def open_job(
     overwrite: bool = False,
     resumable: bool = True,
     free: Collection[str] = (),
+    kept_by: str | None = None,
 ) -> Iterator[Job]:
     """Hold ``out`` for one call of ``command``; write ``run.json`` before and after.
 
@@ -86,6 +91,8 @@ def open_job(
     free : collection of str
         Arguments that are noted and may differ: where things lie, say, if what they are is an
         argument of its own.
+    kept_by : str, optional
+        A pattern of files in the folder; once there is one, bad input takes nothing away.
 
     Raises
     ------
@@ -118,7 +125,7 @@ def open_job(
         try:
             yield job
         except InputError:
-            if not begun_before:
+            if not (begun_before or (kept_by and any(out.glob(kept_by)))):
                 _empty(out)
                 if made:
                     out.rmdir()

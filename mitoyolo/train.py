@@ -12,13 +12,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from converters.errors import InputError, MitoyoloError, OptionError
+from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.families import MODELS, YOLO, Family, TrainingRecipe
-from mitoyolo.detectors.training import BEST, LAST, Outcome, Score, Training, score_tiles
+from mitoyolo.detectors.training import BEST, LAST, STATE, Outcome, Score, Training, score_tiles
 from mitoyolo.detectors.views import check_views
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.distributed import (
@@ -234,6 +234,7 @@ def _train(
                     overwrite=overwrite,
                     resumable=resume,
                     free=MOVABLE,
+                    kept_by=STATE.as_posix(),
                 )
             )
             if shared(job.finished):
@@ -242,11 +243,7 @@ def _train(
             outcome = _fit(plan, run, options, process, devices)
         # the other processes are let go: a verifier may take longer than they would wait
         begun = time.perf_counter()
-        try:
-            concluded = _conclude(plan, run, options, outcome, devices[0])
-        except InputError as error:  # else the job would take the training away
-            raise MitoyoloError(f"{error}; the same call with --resume goes on") from error
-        write_json(run / INDEX, concluded)
+        write_json(run / INDEX, _conclude(plan, run, options, outcome, devices[0]))
         job.facts.update(
             seed=options.seed,
             device=",".join(devices),

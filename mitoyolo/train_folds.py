@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from converters.errors import InputError, MitoyoloError, OptionError
+from converters.errors import OptionError
 from converters.files import read_json, write_json
 from converters.model import LABELS
 from mitoyolo.dataset import INDEX as DATASET
@@ -17,7 +17,7 @@ from mitoyolo.inference.merge import SCORE, Detections
 from mitoyolo.inference.predictions import read_predictions
 from mitoyolo.inference.tables import PREDICTIONS, write_predictions
 from mitoyolo.inference.truths import ALL, read_truths
-from mitoyolo.jobs import open_job
+from mitoyolo.jobs import OF_A_JOB_WITHIN, open_job
 from mitoyolo.progress import note
 from mitoyolo.train import INDEX, train
 from mitoyolo.train_options import TrainOptions
@@ -86,15 +86,12 @@ def train_folds(
         overwrite=overwrite,
         resumable=resume,
         free=("data", "weights", "recipe"),
+        kept_by=OF_A_JOB_WITHIN,
     ) as job:
         if not job.finished:
             for fold in range(1, folds + 1):
                 note(f"fold {fold} of {folds}")
-                try:
-                    done = _run_fold(dataset, folder, fold_of, fold, options, background, resume)
-                except InputError as error:  # else the job would empty the folder
-                    raise MitoyoloError(str(error)) from error
-                if not done:
+                if not _run_fold(dataset, folder, fold_of, fold, options, background, resume):
                     return None
             write_json(folder / INDEX, _pool(dataset, folder, fold_of, options.seed))
         return _line(read_json(folder / INDEX))

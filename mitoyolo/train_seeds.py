@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from converters.errors import InputError, MitoyoloError, OptionError
+from converters.errors import OptionError
 from converters.files import read_json, write_json
 from mitoyolo.distributed import this_process
-from mitoyolo.jobs import open_job
+from mitoyolo.jobs import OF_A_JOB_WITHIN, open_job
 from mitoyolo.progress import note
 from mitoyolo.train import INDEX, train
 from mitoyolo.train_options import TrainOptions
@@ -75,17 +75,13 @@ def train_seeds(
         overwrite=overwrite,
         resumable=resume,
         free=("data",),  # each run compares its hash
+        kept_by=OF_A_JOB_WITHIN,
     ) as job:
         for i, seed in enumerate(seeds):
             note(f"seed {seed}, {i + 1} of {len(seeds)}")
             run = folder / f"seed-{seed}"
-            try:
-                if train(data, run, replace(options, seed=seed), resume=resume) is None:
-                    return None
-            except InputError as error:
-                if not i:
-                    raise
-                raise MitoyoloError(str(error)) from error  # else the job would empty the folder
+            if train(data, run, replace(options, seed=seed), resume=resume) is None:
+                return None
         if not job.finished:
             runs = {seed: read_json(folder / f"seed-{seed}" / INDEX) for seed in seeds}
             write_json(folder / INDEX, spread(runs))

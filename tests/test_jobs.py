@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from converters.errors import InputError
-from mitoyolo.jobs import fingerprint, open_job
+from mitoyolo.jobs import OF_A_JOB_WITHIN, fingerprint, open_job
 
 
 def work(
@@ -83,6 +83,20 @@ def test_bad_input_leaves_nothing_half_written(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     bad_input(tmp_path / "empty")
     assert not list((tmp_path / "empty").iterdir())
+
+
+def test_bad_input_takes_nothing_away_that_took_long(tmp_path: Path) -> None:
+    for name, inner in (("kept", ("slow",)), ("taken", ("half",))):
+        out = tmp_path / name
+        with (
+            pytest.raises(InputError, match="bad"),
+            open_job(out, command="a", arguments={}, index="i", kept_by=OF_A_JOB_WITHIN),
+            open_job(out / "one", command="b", arguments={}, index="i", kept_by="slow"),
+        ):
+            for part in inner:
+                (out / "one" / part).write_text("x")
+            raise InputError("bad")
+    assert {path.name for path in tmp_path.rglob("*")} == {"kept", "run.json", "one", "slow"}
 
 
 def test_bad_input_takes_nothing_from_an_earlier_call(tmp_path: Path) -> None:

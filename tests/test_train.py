@@ -17,7 +17,7 @@ import torch
 from conftest import Cli
 from rendered import Cell, Source, write_dataset
 
-from converters.errors import InputError, MitoyoloError, OptionError
+from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo import train as module
 from mitoyolo.dataset import Dataset, open_dataset, write_augmented
@@ -280,10 +280,12 @@ def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
         raise InputError("not a readable image", file=tmp_path / "tile.png")
 
     monkeypatch.setattr(module, "detect_tiles", cut_off)
-    with pytest.raises(MitoyoloError, match="the same call with --resume goes on"):
+    with pytest.raises(InputError, match="not a readable image"):
         train(run.data, folder, replace(OPTIONS, epochs=1, views=2))
     assert (folder / "weights" / "state.pt").exists()
     monkeypatch.setattr(module, "detect_tiles", read_tile)
+    with pytest.raises(InputError, match="add --resume to go on with it"):
+        train(run.data, folder, replace(OPTIONS, epochs=1, views=2))
     assert train(run.data, folder, replace(OPTIONS, epochs=1, views=2), resume=True)
     assert (folder / "summary.json").exists()
 

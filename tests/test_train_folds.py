@@ -19,6 +19,7 @@ from converters.files import read_json, write_json
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.folds import deal_folds, splits_of, write_fold
 from mitoyolo.inference.tables import write_predictions
+from mitoyolo.jobs import RUN_FILE
 from mitoyolo.train import INDEX, TrainOptions
 from mitoyolo.train_folds import at_common_threshold, train_folds
 
@@ -166,6 +167,7 @@ class Training:
             if self.end == "stopped":
                 return None
             raise self.end
+        write_json(run / RUN_FILE, {})
         return run / "weights" / "best.pt"
 
     def val(self, data: Path, best: Path, *, split: str, out: Path, device: str) -> None:

@@ -16,6 +16,7 @@ from test_train import OPTIONS, sources
 from converters.errors import InputError, MitoyoloError
 from converters.files import read_json, write_json
 from mitoyolo.detectors.checkpoint import read_checkpoint
+from mitoyolo.jobs import RUN_FILE
 from mitoyolo.train import BEST, INDEX, TrainOptions, train
 from mitoyolo.train_seeds import SCORES, spread, train_seeds
 
@@ -64,6 +65,7 @@ class Training:
             raise end
         if end == "stopped":
             return None
+        write_json(run / RUN_FILE, {})
         write_json(run / INDEX, dict.fromkeys(SCORES, end))
         return run / BEST
 

@@ -193,7 +193,7 @@ def complete(
             _train(cell)
             try:
                 facts = _facts(cell, detector())
-            except InputError as error:  # else the job would take the training away
+            except InputError as error:  # as one of its cells, by name, is left out
                 raise TrainingError(f"{cell}: {error}") from error
             write_json(cell.folder / INDEX, facts)
     # by the rule that counts, on the data that it was trained on: for all data sets and all models

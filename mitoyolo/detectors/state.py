@@ -14,9 +14,7 @@ import torch
 
 from converters.errors import InputError
 from mitoyolo.detectors.checkpoint import write_checkpoint
-
-STATE = Path("weights", "state.pt")
-"""Within a run folder."""
+from mitoyolo.detectors.training import STATE
 
 VERSION = 1
 """Of the file's layout."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BEST, LAST = Path("weights", "best.pt"), Path("weights", "last.pt")
 """The weights of the best epoch and of the last one, within a run folder."""
 
+STATE = Path("weights", "state.pt")
+"""What a training that was killed goes on from, within a run folder."""
+
 
 @dataclass(slots=True)
 class Clock:

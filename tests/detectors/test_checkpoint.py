@@ -17,7 +17,8 @@ from rendered import card
 
 from converters.errors import InputError
 from mitoyolo.detectors.checkpoint import read_checkpoint
-from mitoyolo.detectors.state import STATE, write_state
+from mitoyolo.detectors.state import write_state
+from mitoyolo.detectors.training import STATE
 from mitoyolo.detectors.yolo import load, start_model, write_start
 
 CLASSIC = Path(__file__).parents[2].parent / "shared" / "data" / "weights" / "yolov5n.pt"

@@ -13,13 +13,13 @@ import torch
 from converters.errors import InputError
 from mitoyolo.detectors import state as module
 from mitoyolo.detectors.state import (
-    STATE,
     VERSION,
     random_states,
     read_state,
     set_random_states,
     write_state,
 )
+from mitoyolo.detectors.training import STATE
 
 
 def draws() -> list[float]:
