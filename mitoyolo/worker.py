@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mitoyolo.cli import INTERRUPTED, one_line
+from mitoyolo.cli.ending import INTERRUPTED, one_line
 from mitoyolo.distributed import LostProcessError
 from mitoyolo.launch import LOST, die_with_launcher, report
 from mitoyolo.progress import is_quiet, set_quiet

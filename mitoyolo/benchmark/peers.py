@@ -410,7 +410,7 @@ def run(name: str, data: Path, out: Path, settings: Settings) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a call; the exit code, with what went wrong on standard error in one line."""
-    from mitoyolo.cli import INTERRUPTED, one_line
+    from mitoyolo.cli.ending import INTERRUPTED, one_line
 
     parser = argparse.ArgumentParser(prog="python -m mitoyolo.benchmark.peers")
     parser.add_argument("name", choices=list(PEERS))
