@@ -31,7 +31,7 @@ from PIL import Image
 from converters import coco, yolo
 from converters.files import write_folder, write_text
 from converters.prepare import Selection
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import FORMATS, get_reader
 from mitoyolo.convert import ConvertOptions, convert
 from mitoyolo.progress import set_quiet

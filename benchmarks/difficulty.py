@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from converters.model import ImageInfo
 from converters.presets import load_preset
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import FORMATS
 from mitoyolo.evaluation import PROTOCOLS, Field
 from mitoyolo.evaluation.curves import average_precision, rank

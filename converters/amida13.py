@@ -13,12 +13,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from converters.checked import number
 from converters.errors import InputError
 from converters.files import read_text
 from converters.frames import by_name, inner_name, missing_frame
 from converters.images import IMAGE_SUFFIXES, find_files
+from converters.left_out import keeps_unlabelled
 from converters.model import AnnotationSet
-from converters.reading import Reading, ReadOptions, keeps_unlabelled, number
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
 _FRAME = re.compile(r"[0-9]+/[0-9]+")

@@ -17,7 +17,8 @@ from converters.geometry import Point
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import LABELS, AnnotationSet
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.rings import opened, upright_box
 from converters.shapes import Polygon
 from converters.xml_elements import child, numbered, one_an_image, point_of, points_of

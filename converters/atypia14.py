@@ -14,19 +14,13 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from converters.checked import number
 from converters.errors import InputError
 from converters.files import read_text
 from converters.images import IMAGE_SUFFIXES, find_files
+from converters.left_out import Problem, keeps_unlabelled, leave_out, lenient, size_of
 from converters.model import Annotation, AnnotationSet, ImageInfo
-from converters.reading import (
-    Problem,
-    ReadOptions,
-    keeps_unlabelled,
-    leave_out,
-    lenient,
-    number,
-    size_of,
-)
+from converters.read_options import ReadOptions
 
 SCANNERS = {"A": "Aperio", "H": "Hamamatsu"}
 

@@ -18,16 +18,11 @@ from pathlib import Path
 from converters.errors import InputError
 from converters.files import read_json
 from converters.large_image import add_elements, elements_of
+from converters.left_out import Problem, keeps_unlabelled
 from converters.model import AnnotationSet
-from converters.reading import (
-    Pictures,
-    Problem,
-    Reading,
-    ReadOptions,
-    keeps_unlabelled,
-    shorten,
-    stem,
-)
+from converters.pictures import Pictures, shorten, stem
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 
 _TILE = re.compile(r"^(?:(?P<slide>[A-Za-z]+[-_ ]?\d+)_?)?x(?P<x>\d+)_?y(?P<y>\d+)$", re.IGNORECASE)
 _TILE_SHORT = re.compile(r"^(?P<x>\d+)_(?P<y>\d+)$")
@@ -144,7 +139,7 @@ class _Images:
 
 def _names(key: TileKey | None, path: Path, root: Path, name: str) -> tuple[str, str]:
     """Source name and case of a tile, or of an image that is not named by its place but called
-    ``name``, with its folders: :func:`~converters.reading.shorten` takes them off where it can."""
+    ``name``, with its folders: :func:`~converters.pictures.shorten` takes them off where it can."""
     source = f"{key.slide or ''}x{key.x}y{key.y}" if key else name
     # tiles lie in their slide's folder; any other image says nothing of a slide
     alone = _name(root) if key else name

@@ -15,11 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from converters.checked import checked_centroid, number
 from converters.errors import InputError, OptionError
 from converters.files import read_text
 from converters.labels import canonical_label
+from converters.left_out import Problem
 from converters.model import KINDS, Annotation, AnnotationSet
-from converters.reading import Problem, Reading, ReadOptions, checked_centroid, number
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.writing import Note
 
 FILE = "annotations.csv"

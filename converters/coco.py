@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from converters.checked import LARGEST, checked_centroid, number
 from converters.coco_json import annotation_record, document, image_record
 from converters.dataset_tiles import Tiles, read_tiles
 from converters.errors import InputError
@@ -24,16 +25,11 @@ from converters.files import read_json
 from converters.geometry import Box
 from converters.keys import Keys
 from converters.labels import canonical_label
+from converters.left_out import Problem
 from converters.model import KINDS, Annotation, AnnotationSet, ImageInfo
-from converters.reading import (
-    LARGEST,
-    Problem,
-    Reading,
-    ReadOptions,
-    checked_centroid,
-    number,
-    stem,
-)
+from converters.pictures import stem
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.rings import opened, upright_box
 from converters.rle import decode
 from converters.shapes import Pixels, Polygon, Ring

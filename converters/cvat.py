@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from converters.checked import number
 from converters.errors import InputError
 from converters.geometry import Point, rectangle_corners
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import AnnotationSet
-from converters.reading import Reading, ReadOptions, number
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.rings import opened
 from converters.shapes import Ellipse, Pixels, Polygon
 from converters.xml_elements import numbered, read_root

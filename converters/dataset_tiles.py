@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from converters.checked import checked_size, number
 from converters.errors import InputError
 from converters.files import read_rows, read_text
-from converters.reading import Problem, Reading, ReadOptions, checked_size, number
+from converters.left_out import Problem
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 
 MANIFEST = "manifest.csv"
 AUGMENTED = "augmented.csv"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from converters.errors import InputError
-from converters.reading import Problem, Reading
+from converters.left_out import Problem
+from converters.reading import Reading
 
 
 def by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:

@@ -17,8 +17,10 @@ from converters.errors import InputError
 from converters.files import read_text
 from converters.frames import by_name, inner_name, missing_frame
 from converters.images import IMAGE_SUFFIXES, find_files
+from converters.left_out import keeps_unlabelled
 from converters.model import AnnotationSet, LeftOut
-from converters.reading import Reading, ReadOptions, keeps_unlabelled
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.shapes import Pixels
 
 SCANNERS = {"A": "Aperio", "H": "Hamamatsu", "M": "multispectral"}

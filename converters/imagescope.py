@@ -23,7 +23,8 @@ from converters.geometry import Point, points_box
 from converters.images import plausible
 from converters.labels import canonical_label
 from converters.model import LABELS, AnnotationSet
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.rings import opened, upright_box
 from converters.shapes import Ellipse, Polygon, Ring
 from converters.xml_elements import child, numbered, one_an_image, point_of, points_of

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from converters.checked import checked_size, number
 from converters.errors import InputError
 from converters.geometry import Point
-from converters.reading import checked_size, number
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ from converters.files import read_json
 from converters.geometry import Point
 from converters.keys import Keys
 from converters.model import AnnotationSet
-from converters.reading import Reading, ReadOptions, Size
+from converters.read_options import ReadOptions, Size
+from converters.reading import Reading
 from converters.rings import opened, upright_box
 from converters.shapes import Ellipse, Pixels, Polygon
 

@@ -26,7 +26,8 @@ from converters.files import read_json
 from converters.geometry import Point
 from converters.keys import Keys
 from converters.model import AnnotationSet
-from converters.reading import Reading, ReadOptions, Size
+from converters.read_options import ReadOptions, Size
+from converters.reading import Reading
 from converters.rings import opened
 from converters.shapes import Ellipse, Polygon
 

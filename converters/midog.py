@@ -17,15 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.checked import number
 from converters.errors import InputError, MissingMppError
 from converters.files import read_json
 from converters.geometry import Box, Point
 from converters.images import image_mpp
 from converters.keys import Keys
 from converters.labels import canonical_label
+from converters.left_out import Problem
 from converters.model import AnnotationSet
 from converters.mpp import Mpp, needed_mpp
-from converters.reading import Problem, Reading, ReadOptions, Size, number
+from converters.read_options import ReadOptions, Size
+from converters.reading import Reading
 from converters.writing import Note, json_text
 
 _NAMES = {"mitosis": "mitotic figure", "imposter": "non-mitotic figure"}

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
+from converters.checked import LARGEST_SIDE, number
 from converters.errors import InputError, OptionError
 from converters.files import read_text
 from converters.keys import Keys
 from converters.model import SPLITS
-from converters.reading import LARGEST_SIDE, number
 
 _HERE = Path(__file__).resolve().parent
 _FOLDERS = (_HERE / "data_yaml", _HERE.parent / "data_yaml")  # installed wheel, checkout

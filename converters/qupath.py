@@ -21,7 +21,8 @@ from converters.errors import InputError
 from converters.files import read_json
 from converters.keys import Keys
 from converters.model import Annotation, AnnotationSet
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.rings import box_corners, closed, nested, opened, upright_box
 from converters.shapes import Ellipse, Polygon, Ring
 from converters.writing import Note, colour, json_lines

@@ -29,7 +29,7 @@ from converters import (
 )
 from converters.errors import OptionError
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.writing import Note, Text
 
 Reader = Callable[[Path, ReadOptions], AnnotationSet]
@@ -56,7 +56,7 @@ class Format:
     protocol : str
         How it is scored where no preset says so.
     takes : tuple of str
-        The fields of :class:`~converters.reading.ReadOptions` that this reader alone obeys.
+        The fields of :class:`~converters.read_options.ReadOptions` that this reader alone obeys.
     """
 
     summary: str

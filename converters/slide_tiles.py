@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from converters.checked import number
 from converters.errors import InputError
 from converters.files import read_json, read_rows
 from converters.keys import Keys
 from converters.model import Annotation, AnnotationSet, Drop, ImageInfo, Part, Scan
 from converters.mpp import Mpp
 from converters.prepare import resized
-from converters.reading import number
 
 TILES = "tiles.csv"
 INDEX = "summary.json"

@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.checked import number
 from converters.errors import InputError
 from converters.geometry import Point
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import AnnotationSet
-from converters.reading import Reading, ReadOptions, Size, number
+from converters.read_options import ReadOptions, Size
+from converters.reading import Reading
 from converters.shapes import Ellipse, Polygon
 
 SUFFIXES = (".sqlite", ".sqlite3", ".db")

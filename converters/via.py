@@ -19,7 +19,8 @@ from converters.errors import InputError
 from converters.files import read_json
 from converters.keys import Keys
 from converters.model import LABELS, AnnotationSet
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.rings import opened
 from converters.shapes import Ellipse, Polygon
 

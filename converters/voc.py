@@ -23,7 +23,9 @@ from converters.geometry import Box, rectangle_corners
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import Annotation, AnnotationSet, ImageInfo
-from converters.reading import Reading, ReadOptions, stem
+from converters.pictures import stem
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.rings import opened
 from converters.shapes import Polygon
 from converters.writing import Note, needed_size

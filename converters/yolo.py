@@ -13,14 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from converters.checked import number
 from converters.dataset_tiles import Tiles, read_tiles
 from converters.errors import InputError
 from converters.files import read_text
 from converters.geometry import Box
 from converters.images import PICTURE_SUFFIXES, all_files
 from converters.labels import canonical_label
+from converters.left_out import Problem
 from converters.model import LABELS, Annotation, AnnotationSet
-from converters.reading import Problem, Reading, ReadOptions, Size, number, stem
+from converters.pictures import stem
+from converters.read_options import ReadOptions, Size
+from converters.reading import Reading
 from converters.rings import opened
 from converters.shapes import Polygon
 from converters.writing import Note, needed_size

@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
+from converters.checked import number
 from converters.coco import annotation_record, document, image_record
 from converters.errors import InputError
 from converters.files import read_rows, read_text, write_csv, write_text
 from converters.model import LABELS, SPLITS, Annotation, Drop
-from converters.reading import number
 from converters.shapes import Shape
 from converters.yolo import rows
 

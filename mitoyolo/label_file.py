@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from converters.checked import number
 from converters.errors import InputError
 from converters.files import read_text
 from converters.geometry import Box
-from converters.reading import number
 from mitoyolo.dataset import Dataset, Tile
 
 EDGE_PX = 1e-3

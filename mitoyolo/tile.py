@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from converters.checked import checked_size
 from converters.errors import InputError, MissingMppError
 from converters.files import write_bytes, write_json
 from converters.mpp import Mpp
-from converters.reading import checked_size
 from converters.slide_tiles import INDEX, TILES
 from mitoyolo.dataset import Tile, write_manifest
 from mitoyolo.images import encode_rgb

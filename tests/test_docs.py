@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from converters.presets import load_preset
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import FORMATS, get_reader
 
 ROOT = Path(__file__).parents[1]

@@ -157,7 +157,7 @@ def convert(
     from converters.model import LABELS
     from converters.mpp import parse_mpp
     from converters.prepare import BOXES, Selection
-    from converters.reading import BAD, UNLABELLED
+    from converters.read_options import BAD, UNLABELLED
     from converters.registry import FORMATS
     from mitoyolo.convert import ConvertOptions
     from mitoyolo.convert import convert as run

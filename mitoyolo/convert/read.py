@@ -12,10 +12,11 @@ from functools import cache
 from pathlib import Path
 
 from converters.errors import InputError, OptionError
+from converters.left_out import Problem, leave_out
 from converters.model import AnnotationSet, ImageInfo
 from converters.mpp import SPREAD, differ
 from converters.presets import Preset
-from converters.reading import Problem, ReadOptions, leave_out, no_frame, no_mpp
+from converters.read_options import ReadOptions, no_frame, no_mpp
 from converters.registry import get_reader
 from converters.slide_tiles import on_slides
 from mitoyolo.convert.options import ConvertOptions

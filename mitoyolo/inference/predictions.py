@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from converters.checked import number
 from converters.errors import InputError
 from converters.files import read_rows
 from converters.images import find_files
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import LABELS
-from converters.reading import number
 from mitoyolo.inference.merge import Detections, merge
 from mitoyolo.inference.tables import DETECTIONS, PREDICTIONS
 from mitoyolo.inference.truths import Place, Truths, identity, json_or_none

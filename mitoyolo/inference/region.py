@@ -17,7 +17,8 @@ from converters.geometry import Box, clip_box, points_box
 from converters.model import Annotation, AnnotationSet
 from converters.mpp import Mpp
 from converters.raster import Ints, runs_of
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.rings import box_corners, nested
 from converters.shapes import Polygon, Ring
 

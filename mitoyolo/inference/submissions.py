@@ -17,7 +17,7 @@ from converters import midog
 from converters.errors import InputError, OptionError
 from converters.files import write_text
 from converters.mpp import Mpp
-from converters.reading import stem
+from converters.pictures import stem
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.predictions import CHALLENGE_MM
 from mitoyolo.progress import note

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from converters.checked import number
 from converters.errors import InputError, MissingMppError
 from converters.files import read_json, read_rows, read_text
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import LABELS, SPLITS, AnnotationSet
 from converters.mpp import Mpp, differ
-from converters.reading import ReadOptions, number, stem
+from converters.pictures import stem
+from converters.read_options import ReadOptions
 from converters.registry import get_reader
 from mitoyolo.dataset import (
     ANNOTATIONS,

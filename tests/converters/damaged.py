@@ -12,7 +12,7 @@ import pytest
 
 from converters.errors import InputError
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 
 WRONG: tuple[Any, ...] = (
     *(None, True, -7, 0, 1e13, math.nan, 10**400),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from converters.files import write_text
 from converters.geometry import Box, clip_box
 from converters.model import LABELS, Annotation, AnnotationSet, ImageInfo
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import Reader, Writer
 from converters.shapes import Ellipse, Pixels, Polygon, Shape
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converters.model import Annotation, AnnotationSet, ImageInfo
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import Reader, Writer
 from converters.shapes import Ellipse, Pixels, Polygon, Shape
 

@@ -14,7 +14,7 @@ from roundtrip import marked
 
 from converters import cadd4mbc, labelme, labelstudio, large_image, qupath, via
 from converters.model import Annotation, AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import Reader
 from converters.shapes import Ellipse
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from converters.amida13 import parse, read
 from converters.errors import InputError
 from converters.model import AnnotationSet
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 
 
 def rows(text: str, bad: str = "stop", one_based: bool = False) -> AnnotationSet:

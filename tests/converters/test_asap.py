@@ -12,7 +12,7 @@ from conftest import picture
 from converters.asap import group_labels, outline, read
 from converters.errors import InputError
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 
 
 def coordinates(*points: tuple[Any, Any]) -> str:

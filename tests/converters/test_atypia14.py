@@ -12,7 +12,7 @@ from conftest import picture, real, table
 from converters.atypia14 import parse_rows, read
 from converters.errors import InputError
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 
 
 def rows(text: str, bad: str = "stop") -> AnnotationSet:

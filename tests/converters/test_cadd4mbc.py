@@ -13,7 +13,8 @@ from converters.errors import InputError
 from converters.files import read_json
 from converters.large_image import add_elements, elements_of
 from converters.model import Annotation, AnnotationSet
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from random_sets import prepared_sets, say, written_and_read
 from converters import centroid_csv
 from converters.errors import InputError, OptionError
 from converters.model import Annotation, AnnotationSet, ImageInfo
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 
 
 def options(**more: Any) -> ReadOptions:

@@ -20,7 +20,7 @@ from random_sets import prepared_sets, say, written_and_read
 from converters import coco, yolo
 from converters.errors import InputError
 from converters.model import Annotation, AnnotationSet, ImageInfo
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import get_reader
 from converters.rle import from_text, to_text
 from converters.shapes import Ellipse, Pixels, Polygon

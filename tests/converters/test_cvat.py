@@ -16,7 +16,7 @@ from converters import cvat
 from converters.cvat import read
 from converters.errors import InputError
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.shapes import Pixels, Polygon
 
 

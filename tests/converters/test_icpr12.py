@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from converters.errors import InputError
 from converters.icpr12 import parse, parse_pixels, read
 from converters.model import AnnotationSet
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 
 SQUARE = "10,20,11,20,10,21,11,21"  # four pixels from (10, 20)
 

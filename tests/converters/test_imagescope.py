@@ -12,7 +12,7 @@ from conftest import picture
 from converters.errors import InputError
 from converters.imagescope import label_of, read
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.shapes import Polygon
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from converters.errors import InputError
 from converters.labelme import read
 from converters.model import Annotation, AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.shapes import Pixels, Polygon
 
 

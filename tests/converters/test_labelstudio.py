@@ -14,7 +14,7 @@ from damaged import Place, check_damage
 from converters.errors import InputError
 from converters.labelstudio import read
 from converters.model import Annotation, AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.shapes import Ellipse, Polygon
 
 SIZE = (200, 100)

@@ -19,7 +19,8 @@ from converters import cadd4mbc
 from converters.errors import InputError
 from converters.large_image import add_element, add_elements, elements_of, write
 from converters.model import Annotation, AnnotationSet, Drop
-from converters.reading import Reading, ReadOptions
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.shapes import Ellipse, Polygon, Shape
 
 

@@ -19,7 +19,7 @@ from converters.errors import InputError, MissingMppError
 from converters.midog import document, read, write
 from converters.model import Annotation, AnnotationSet, ImageInfo
 from converters.presets import load_preset
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 
 ALONE = ReadOptions(annotations_only=True)
 CATEGORIES = [{"id": 1, "name": "mitotic figure"}, {"id": 2, "name": "hard negative"}]

@@ -15,7 +15,7 @@ from roundtrip import annotation_sets, check_round_trip, marked
 from converters.errors import InputError
 from converters.model import Annotation, AnnotationSet
 from converters.qupath import box_geometry, feature, features_of, read, write
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.shapes import Ellipse, Pixels, Polygon
 
 SQUARE = [[2, 2], [8, 2], [8, 6], [2, 6], [2, 2]]

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from conftest import picture
 
+from converters.checked import number
 from converters.errors import InputError
 from converters.images import image_size
 from converters.keys import Keys
 from converters.model import AnnotationSet
-from converters.reading import Reading, ReadOptions, number, stem
+from converters.pictures import stem
+from converters.read_options import ReadOptions
+from converters.reading import Reading
 from converters.shapes import Ellipse
 
 

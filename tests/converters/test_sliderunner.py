@@ -16,7 +16,7 @@ from conftest import picture, real, tree
 
 from converters.errors import InputError
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.shapes import Ellipse, Polygon
 from converters.sliderunner import read
 

@@ -13,7 +13,7 @@ from damaged import Place, check_damage
 
 from converters.errors import InputError
 from converters.model import Annotation, AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.shapes import Ellipse, Polygon
 from converters.via import entries_of, read
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from converters.errors import InputError
 from converters.model import Annotation, AnnotationSet, ImageInfo
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.voc import read, write
 
 

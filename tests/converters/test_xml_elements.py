@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from converters import asap, cvat, imagescope, voc
 from converters.errors import InputError
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 
 READ: dict[str, Callable[[Path, ReadOptions], AnnotationSet]] = {
     "voc": voc.read,

@@ -15,7 +15,7 @@ from converters import yolo
 from converters.errors import InputError
 from converters.geometry import Box
 from converters.model import Annotation, AnnotationSet, ImageInfo
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 
 
 def options(**more: Any) -> ReadOptions:

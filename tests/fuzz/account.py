@@ -13,7 +13,7 @@ from typing import Any
 from converters.files import PART
 from converters.images import image_size
 from converters.model import LABELS, SPLITS
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import get_reader
 from mitoyolo.convert.check_coco import check_coco
 from mitoyolo.convert.check_files import find_pairs

@@ -12,7 +12,7 @@ from conftest import picture
 from converters import amida13, atypia14
 from converters.errors import InputError, OptionError
 from converters.model import AnnotationSet
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from mitoyolo.inference.predictions import read_predictions
 from mitoyolo.inference.submissions import SUBMISSIONS, submission_paths, write_submission
 from mitoyolo.inference.truths import read_truths

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from conftest import picture
 
-from converters.reading import ReadOptions
+from converters.read_options import ReadOptions
 from converters.registry import FORMATS
 from mitoyolo.inference.tables import (
     DETECTION_COLUMNS,
