@@ -39,7 +39,6 @@ KEYS = (
     "imgsz",
     "batch",
     "accumulate",
-    "views",
     "verify",
     "recipe",
     "set",

@@ -19,7 +19,6 @@ from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.families import MODELS, YOLO, Family, TrainingRecipe
 from mitoyolo.detectors.training import BEST, LAST, STATE, Outcome, Score, Training, score_tiles
-from mitoyolo.detectors.views import check_views
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.distributed import (
     Process,
@@ -39,10 +38,10 @@ from mitoyolo.report.training import draw_curves
 from mitoyolo.stopping import Stopped, stoppable
 from mitoyolo.tiles import DEFAULT_OVERLAP
 from mitoyolo.train_options import (
+    FORMER,
     OF_MACHINE,
     TrainOptions,
     asks_for_processes,
-    but_for_former,
     launch_of,
 )
 
@@ -169,12 +168,13 @@ def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
     recipe: TrainingRecipe = reader.read_recipe(options.model, options.recipe, options.settings)
     batch = options.batch or recipe.batch
     _check_batch(batch, options.accumulate, world)
-    check_views(options.views)
     imgsz = options.imgsz or recipe.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
     imgsz = -(-imgsz // family.stride) * family.stride
-    settings = but_for_former(
-        {key: value for key, value in recipe.to_dict().items() if key not in OF_MACHINE}
-    )
+    settings = {
+        key: value
+        for key, value in recipe.to_dict().items()
+        if key not in OF_MACHINE and (key, value) != FORMER
+    }
     arguments = {
         **options.computing(),
         "settings": settings,
@@ -337,23 +337,14 @@ def _conclude(
     dataset = plan.dataset
     protocol = get_protocol(dataset.block["protocol"])
     finish = import_module(plan.family.trains).finish
-
-    def applied(card: Card, verifier: dict[str, Any] | None = None) -> Score:
-        finish(run / BEST, card, verifier)
-        detector = load_detector(run / BEST, device=device)
-        return score_tiles(dataset, protocol, detect_tiles(detector, dataset, "val"))
-
-    # epochs were compared by the detector alone, seen once
     score = Score(outcome.f1, outcome.ap, outcome.threshold)
     bare = bare_card(dataset, options.model, plan.imgsz)
-    found = _verifier(plan, run, bare, options.seed, device) if plan.recipe.verify else None
-    if options.views > 1:
-        bare = replace(bare, views=options.views)
-        score = applied(bare)
     verifier = None
-    if found:
+    if plan.recipe.verify and (found := _verifier(plan, run, bare, options.seed, device)):
         verified = replace(bare, verifier=found.model)
-        second = applied(verified, found.tensors)
+        finish(run / BEST, verified, found.tensors)
+        detector = load_detector(run / BEST, device=device)
+        second = score_tiles(dataset, protocol, detect_tiles(detector, dataset, "val"))
         if second.fitness >= score.fitness:
             bare, score, verifier = verified, second, found.tensors
         else:
@@ -379,9 +370,8 @@ def _conclude(
         rule=protocol.title,
         best=outcome.epoch,
     )
-    seen = f" in {options.views} views" if options.views > 1 else ""
-    seen += ", verified," if verifier else ""
-    beside = f" (by the detector alone, seen once, {_text(outcome.f1)})" if seen else ""
+    seen = ", verified," if verifier else ""
+    beside = f" (by the detector alone {_text(outcome.f1)})" if verifier else ""
     note(
         f"best epoch {outcome.epoch} of {outcome.epochs}: F1 {_text(score.f1)} on the validation "
         f"split{seen} at threshold {score.threshold:.3f}{beside}; {run / BEST}"
@@ -390,7 +380,6 @@ def _conclude(
         "model": options.model,
         "epochs": outcome.epochs,
         "best_epoch": outcome.epoch,
-        "views": bare.views,
         "verifier": bare.verifier,
         "val_f1": score.f1,
         "val_ap": score.ap,

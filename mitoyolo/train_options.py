@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,9 +28,6 @@ class TrainOptions:
         together; None: the recipe's.
     accumulate : int
         Parts into which a process splits its tiles of a step, for little memory.
-    views : int
-        In how many views the trained model is to see each tile
-        (:data:`mitoyolo.detectors.views.VIEWS`).
     recipe : str or None
         A name or a YAML file, as the model's family reads them; None: the model's own.
     settings : dict
@@ -54,7 +50,6 @@ class TrainOptions:
     batch: int | None = None
     accumulate: int = 1
     seed: int = 0
-    views: int = 1
     recipe: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     device: str | None = None
@@ -67,20 +62,7 @@ class TrainOptions:
 
     def computing(self) -> dict[str, Any]:
         """Those that decide what is computed, for a run's record."""
-        values = {name: value for name, value in asdict(self).items() if name not in RUNNING}
-        return but_for_former(values)
-
-
-FORMER = {"views": 1, "verify": False}
-"""What was done before there were these options and settings: not in a run's record, so that
-older runs go on."""
-
-
-def but_for_former(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options or settings without those that say what was done before there were any."""
-    return {
-        name: value for name, value in values.items() if name not in FORMER or value != FORMER[name]
-    }
+        return {name: value for name, value in asdict(self).items() if name not in RUNNING}
 
 
 RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
@@ -88,6 +70,9 @@ RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
 
 OF_MACHINE = {"workers", "cache", "verbose"}
 """The same of a recipe's settings."""
+
+FORMER = ("verify", False)
+"""What was done before there was the setting: not in a run's record, so that older runs go on."""
 
 
 def launch_of(options: TrainOptions) -> Launch:

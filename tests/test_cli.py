@@ -193,7 +193,7 @@ REACHES = {
         "mitoyolo.train.train",
         "--data D --model yolov5s --weights W --epochs 7 --imgsz 96 --batch 5 --accumulate 2 "
         "--device 1 --ddp --nproc 3 --nnodes 2 --node-rank 1 --rdzv h:1 --restarts 6 --resume "
-        "--seed 4 --views 4 --verify "
+        "--seed 4 --verify "
         "--project P --name N --recipe R --set lr0=0.5 --set optimizer=SGD",
         (
             Path("D"),
@@ -201,7 +201,7 @@ REACHES = {
             TrainOptions(
                 model="yolov5s", weights="W", epochs=7, imgsz=96, batch=5, device="1", seed=4,
                 accumulate=2, recipe="R", ddp=True,
-                settings={"lr0": 0.5, "optimizer": "SGD", "verify": True}, views=4,
+                settings={"lr0": 0.5, "optimizer": "SGD", "verify": True},
                 nproc=3, nnodes=2, node_rank=1, rdzv="h:1", restarts=6,
             ),
         ),

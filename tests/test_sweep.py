@@ -79,15 +79,15 @@ def test_settings_are_passed_on_as_yaml(tmp_path: Path) -> None:
 def test_an_option_without_a_value_is_said_or_not(tmp_path: Path) -> None:
     text = (
         "all: {data: d, model: m}\n"
-        "rows: {a: {verify: true, views: 8}, b: {verify: false}}"
+        "rows: {a: {verify: true, epochs: 8}, b: {verify: false}}"
     )  # fmt: skip
     first, second = read_sweep(written(tmp_path, text)).rows
-    assert first.options[4:] == ("--views", "8", "--verify")
+    assert first.options[4:] == ("--epochs", "8", "--verify")
     assert second.options[4:] == ("--no-verify",)
     (row,) = read_sweep(
-        written(tmp_path, "rows: {a: {data: d, model: m, epochs: 0, views: true}}")
+        written(tmp_path, "rows: {a: {data: d, model: m, epochs: 0, batch: true}}")
     ).rows
-    assert row.options[4:] == ("--epochs", "0", "--views", "True")  # which `train` refuses
+    assert row.options[4:] == ("--epochs", "0", "--batch", "True")  # which `train` refuses
 
 
 @pytest.mark.parametrize(

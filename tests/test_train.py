@@ -21,13 +21,11 @@ from converters.errors import InputError, OptionError
 from converters.files import write_json
 from mitoyolo import train as module
 from mitoyolo.dataset import Dataset, open_dataset, write_augmented
-from mitoyolo.detectors import verifier, verifier_train, views, yolo_train
+from mitoyolo.detectors import verifier, verifier_train, yolo_train
 from mitoyolo.detectors.base import load_detector, weight_files
-from mitoyolo.detectors.checkpoint import read_checkpoint
 from mitoyolo.detectors.failures import EngineError
 from mitoyolo.detectors.training import Score
 from mitoyolo.detectors.verifier import Verified
-from mitoyolo.detectors.views import Views
 from mitoyolo.distributed import Process
 from mitoyolo.export import export
 from mitoyolo.inference.apply import detect_tiles
@@ -193,31 +191,6 @@ def test_the_f1_of_val_is_that_of_training(run: Run) -> None:
     assert metrics["threshold"] == summary["threshold"]
 
 
-def test_a_model_of_several_views_is_applied_so_by_every_command(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(views, "FAINT", 0.0)  # two epochs teach no score that is higher
-    folder = tmp_path / "views"
-    best = train(run.data, folder, replace(OPTIONS, views=4))
-    assert "in 4 views" in capsys.readouterr().err
-    one, four = (load_detector(each) for each in (run.best, best))
-    assert four.card and one.card
-    assert (one.card.views, four.card.views) == (1, 4)
-    # trained alike, so seen once they find alike; the epochs were compared by one view
-    tensors = [read_checkpoint(each).tensors for each in (run.best, best)]
-    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
-    assert isinstance(four, Views)
-    assert not isinstance(one, Views)
-    metrics = val(run.data, best, split="val")
-    summary = read(folder / "summary.json")
-    assert metrics["threshold"] == summary["threshold"] == four.card.threshold
-    assert metrics["f1"] == summary["val_f1"]
-    exported = load_detector(export(best, "onnx"))
-    assert isinstance(exported, Views)
-    tile = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    np.testing.assert_allclose(exported.predict([tile])[0], four.predict([tile])[0], rtol=1e-3)
-
-
 def test_a_verified_model_is_applied_so_by_every_command(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +246,8 @@ def test_a_verifier_that_does_not_help_is_left_out(
 def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in (("LEAST", 0.0), ("PASSES", 1)):
+        monkeypatch.setattr(verifier_train, name, value)
     folder = tmp_path / "run"
     read_tile = module.detect_tiles
 
@@ -281,24 +256,21 @@ def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
 
     monkeypatch.setattr(module, "detect_tiles", cut_off)
     with pytest.raises(InputError, match="not a readable image"):
-        train(run.data, folder, replace(OPTIONS, epochs=1, views=2))
+        train(run.data, folder, replace(OPTIONS, epochs=1))
     assert (folder / "weights" / "state.pt").exists()
     monkeypatch.setattr(module, "detect_tiles", read_tile)
     with pytest.raises(InputError, match="add --resume to go on with it"):
-        train(run.data, folder, replace(OPTIONS, epochs=1, views=2))
-    assert train(run.data, folder, replace(OPTIONS, epochs=1, views=2), resume=True)
+        train(run.data, folder, replace(OPTIONS, epochs=1))
+    assert train(run.data, folder, replace(OPTIONS, epochs=1), resume=True)
     assert (folder / "summary.json").exists()
 
 
-def test_a_run_of_before_there_were_views_and_verifiers_is_the_same_call(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_run_of_before_there_were_verifiers_is_the_same_call(run: Run, tmp_path: Path) -> None:
     alone = replace(OPTIONS, epochs=1, settings={"verify": False})
     assert train(run.data, tmp_path / "run", alone)
     arguments = read(tmp_path / "run" / "run.json")["arguments"]
-    assert not {"views", "verify"} & (arguments.keys() | arguments["settings"].keys())
+    assert "verify" not in arguments["settings"]
     assert read(run.folder / "run.json")["arguments"]["settings"]["verify"] is True  # the recipe's
-    assert replace(OPTIONS, views=2).computing()["views"] == 2
 
 
 def test_nothing_asks_for_the_network(run: Run) -> None:

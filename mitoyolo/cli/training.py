@@ -67,9 +67,6 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
     ] = False,
-    views: Annotated[
-        int, typer.Option(help="1, 2, 4 or 8: turned and mirrored, how often each tile is seen.")
-    ] = 1,
     verify: Annotated[
         bool | None,
         typer.Option(
@@ -128,7 +125,6 @@ def train(
         imgsz=imgsz,
         batch=batch,
         accumulate=accumulate,
-        views=views,
         seed=seed,
         recipe=recipe,
         settings=read_settings(set_ or []) | ({} if verify is None else {"verify": verify}),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 from converters.errors import InputError
 from mitoyolo.detectors.card import Card
 from mitoyolo.detectors.families import RCNN, Family, family_of
-from mitoyolo.detectors.views import Views
 from mitoyolo.distributed import check_gpus
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import Detections
@@ -80,8 +79,6 @@ def load_detector(
         loader = import_module(family.loads)
         detector = loader.load(source, device=device, imgsz=imgsz, trust=trust)
     card = detector.card
-    if card and card.views > 1:
-        detector = Views(detector, card)
     if card and card.verifier:
         from mitoyolo.detectors.verifier import load_verified
 

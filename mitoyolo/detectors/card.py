@@ -16,9 +16,6 @@ CARD_KEY = "mitoyolo"
 VERIFIER_KEY = "mitoyolo_verifier"
 """The key of its verifier's tensors, where it has one."""
 
-VIEWS = (1, 2, 4, 8)
-"""In how many views a tile can be seen."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
@@ -46,9 +43,6 @@ class Card:
         Which split of which data the threshold was chosen on.
     versions : dict
         Versions of the packages that trained it.
-    views : int
-        In how many views each tile is seen (:mod:`mitoyolo.detectors.views`); one in files that do
-        not say.
     verifier : str or None
         The YOLOv5 of whose layers its verifier is (:mod:`mitoyolo.detectors.verifier`), or None.
     """
@@ -65,7 +59,6 @@ class Card:
     threshold: float | None
     threshold_from: str
     versions: dict[str, str]
-    views: int = 1
     verifier: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +90,7 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
         if known["mpp"] is not None:
             x, y = known["mpp"]
             known["mpp"] = (float(x), float(y))
-        for name in ("tile", "overlap", "imgsz", "views"):
+        for name in ("tile", "overlap", "imgsz"):
             known[name] = int(known[name])
         known["radius_um"] = float(known["radius_um"])
         if known["threshold"] is not None:
@@ -106,12 +99,10 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
         positive = (*(known["mpp"] or ()), known["tile"], known["imgsz"], known["radius_um"])
         if not (all(0 < number < inf for number in positive) and known["overlap"] >= 0):
             raise ValueError("a length that is not positive")
-        if known["views"] not in VIEWS:
-            raise ValueError("a number of views that there is not")
         if known["verifier"] not in (None, *YOLO):  # Ultralytics would take it for a file's name
             raise ValueError("a verifier that there is not")
-        if not known["mpp"] and (known["views"] > 1 or known["verifier"]):
-            raise ValueError("several views, or a verifier, of tiles of unknown µm/px")
+        if known["verifier"] and not known["mpp"]:
+            raise ValueError("a verifier of tiles of unknown µm/px")
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"its `mitoyolo` dict is damaged ({error})", file=str(file)) from None
     return Card(**known)

@@ -21,12 +21,10 @@ from torch import nn
 from converters.errors import InputError
 from converters.mpp import Mpp
 from mitoyolo.detectors import ultralytics_quiet  # noqa: F401 - before anything of ultralytics
-from mitoyolo.detectors.around import Around
 from mitoyolo.detectors.base import Detector
 from mitoyolo.detectors.card import VERIFIER_KEY, Card
 from mitoyolo.detectors.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mitoyolo.detectors.failures import foreseen
-from mitoyolo.detectors.views import turned
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import SCORE, Detections
 
@@ -43,6 +41,9 @@ FAINT = 0.02
 
 LAYERS = 7
 """Of the YOLOv5 backbone: down to a sixteenth of the crop's side."""
+
+TURNS = tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True))
+"""Quarter turns in which each crop is seen, and whether it is mirrored then."""
 
 BATCH = 64
 """Crops a forward pass."""
@@ -116,12 +117,31 @@ def as_input(crops: Sequence[RGB]) -> torch.Tensor:
     return torch.from_numpy(batch).float() / 255
 
 
-class Verified(Around):
-    """A detector whose mitoses a verifier looks at again."""
+def turned(crop: RGB, turns: int, mirrored: bool) -> RGB:
+    """A crop after quarter turns to the left, then mirrored left to right."""
+    seen = np.rot90(crop, turns)
+    return seen[:, ::-1] if mirrored else seen
+
+
+class Verified:
+    """A detector whose mitoses a verifier looks at again; to whoever uses it, a detector.
+
+    Parameters
+    ----------
+    detector : Detector
+    card : Card
+        Its own, which says how large the pixels of its tiles are.
+    verifier : Verifier
+    """
 
     def __init__(self, detector: Detector, card: Card, verifier: Verifier) -> None:
-        super().__init__(detector, card)
+        self._detector = detector
+        self._card = card
         self._verifier = verifier.to(detector.device).eval()
+        self.classes = detector.classes
+        self.card: Card | None = card
+        self.imgsz = detector.imgsz
+        self.device = detector.device
         self.least = 0.0
 
     @property
@@ -141,6 +161,14 @@ class Verified(Around):
         found = self._detector.predict(tiles, imgsz)
         return [self._again(tile, rows, mpp) for tile, rows in zip(tiles, found, strict=True)]
 
+    def _mpp(self, tiles: Sequence[RGB], imgsz: int | None) -> Mpp:
+        """µm per pixel of tiles that are resized to ``imgsz`` px, so that a cell is as large as in
+        training; None: to as many as there."""
+        assert self._card.mpp is not None  # cards with a verifier have it
+        enlarged = (imgsz or self.imgsz) / max(tiles[0].shape[:2])
+        coarser = enlarged / (self.imgsz / self._card.tile)
+        return (self._card.mpp[0] * coarser, self._card.mpp[1] * coarser)
+
     def _again(self, tile: RGB, rows: Detections, mpp: Mpp) -> Detections:
         done = rows.copy()
         mitoses = np.flatnonzero(rows[:, 5] == self.classes.index("mitosis"))
@@ -151,11 +179,11 @@ class Verified(Around):
         return done[np.argsort(-done[:, SCORE], kind="stable")]
 
     def _chances(self, crops: Sequence[RGB]) -> NDArray[np.float64]:
-        """How likely each crop shows a mitosis, seen in as many views as the tiles are."""
+        """How likely each crop shows a mitosis, turned and mirrored: tissue has no up or down."""
         logits = []
         for start in range(0, len(crops), BATCH):
             several = crops[start : start + BATCH]
-            views = [as_input([turned(each, *turn) for each in several]) for turn in self._turns]
+            views = [as_input([turned(each, *turn) for each in several]) for turn in TURNS]
             with foreseen("give a smaller --tile, or --device cpu"), torch.inference_mode():
                 seen = [self._verifier(view.to(self.device)) for view in views]
             logits.append(torch.stack(seen).mean(0))

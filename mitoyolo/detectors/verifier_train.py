@@ -24,6 +24,7 @@ from mitoyolo.inference.apply import detect_tiles
 from mitoyolo.inference.merge import MERGE_UM, SCORE
 from mitoyolo.inference.scoring import by_source
 from mitoyolo.progress import note, track
+from mitoyolo.stain.augment import DEFAULT_STRENGTH, jitter_reinhard
 
 PASSES = 40
 """How often each mitosis is seen."""
@@ -178,7 +179,7 @@ def _patches(dataset: Dataset, marks: Sequence[Mark]) -> list[Patch]:
 
 def augmented(patch: Patch, rng: np.random.Generator) -> RGB:
     """A crop as the detector might have placed it on another section: turned, mirrored, shifted by
-    up to a micrometre or two, 10 % larger or smaller, of other contrast and colour."""
+    up to a micrometre or two, 10 % larger or smaller, of other contrast, colour and stain."""
     x, y = (
         at + rng.normal(0, 0.6) / um for at, um in zip((patch.x, patch.y), patch.mpp, strict=True)
     )
@@ -187,7 +188,8 @@ def augmented(patch: Patch, rng: np.random.Generator) -> RGB:
         seen = seen[:, ::-1]
     mean = seen.mean()
     light = mean + rng.normal(0, 10) + rng.normal(0, 6, 3)
-    return np.clip((seen - mean) * rng.uniform(0.8, 1.2) + light, 0, 255).astype(np.uint8)
+    seen = np.clip((seen - mean) * rng.uniform(0.8, 1.2) + light, 0, 255).astype(np.uint8)
+    return jitter_reinhard(seen, DEFAULT_STRENGTH, rng)
 
 
 def _endless(size: int, rng: np.random.Generator) -> Iterator[int]:

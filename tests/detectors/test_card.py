@@ -22,7 +22,7 @@ def test_a_card_survives_the_weights_file() -> None:
 def test_the_card_holds_what_inference_needs() -> None:
     assert set(card().to_dict()) == {
         "family", "classes", "mpp", "tile", "overlap", "imgsz", "normalisation", "radius_um",
-        "protocol", "threshold", "threshold_from", "versions", "views", "verifier",
+        "protocol", "threshold", "threshold_from", "versions", "verifier",
     }  # fmt: skip
 
 

@@ -108,9 +108,9 @@ def test_beyond_the_tile_is_its_mirror_image() -> None:
 # --- how scores change ------------------------------------------------------------------------
 
 
-def verified(*rows: tuple[float, ...], views: int = 1) -> tuple[Verified, Red]:
+def verified(*rows: tuple[float, ...]) -> tuple[Verified, Red]:
     inner, red = Fixed(*rows), Red()
-    mine = card(mpp=(UM, UM), classes=inner.classes, views=views)
+    mine = card(mpp=(UM, UM), classes=inner.classes)
     return Verified(inner, mine, red), red  # type: ignore[arg-type]
 
 
@@ -130,7 +130,7 @@ def test_a_score_becomes_the_mean_of_both_looks() -> None:
         (45, 10, 8, 8, FAINT / 4, 0),
     ]
     np.testing.assert_allclose(rows, expected, atol=1e-6)
-    assert [len(crops) for crops in red.seen] == [2]
+    assert [len(crops) for crops in red.seen] == [2] * 8
 
 
 def test_each_tile_is_looked_at_apart_and_nothing_is_nothing() -> None:
@@ -143,8 +143,8 @@ def test_each_tile_is_looked_at_apart_and_nothing_is_nothing() -> None:
     assert red.seen == []
 
 
-def test_a_crop_is_seen_in_as_many_views_as_a_tile() -> None:
-    seen, red = verified((20, 30, 8, 8, 0.6, 0), views=8)
+def test_a_crop_is_seen_turned_and_mirrored() -> None:
+    seen, red = verified((20, 30, 8, 8, 0.6, 0))
     tile = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     seen.predict([tile])
     assert len({crops.numpy().tobytes() for crops in red.seen}) == 8
@@ -269,8 +269,9 @@ def test_the_same_seed_gives_the_same_verifier(data: Path, monkeypatch: pytest.M
     assert not torch.equal(one["head.weight"], other["head.weight"])
 
 
-def test_a_patch_is_wide_enough_to_be_turned() -> None:
+def test_a_patch_is_wide_enough_to_be_turned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is drawn, a crop of a patch is the crop of the whole tile."""
+    monkeypatch.setattr(verifier_train, "jitter_reinhard", lambda seen, *_: seen)
     rng = np.random.default_rng(0)
     tile = np.kron(rng.integers(0, 255, (30, 30, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
     mpp = (0.5, 0.5)
@@ -281,6 +282,16 @@ def test_a_patch_is_wide_enough_to_be_turned() -> None:
     for seed in range(50):
         seen = [augmented(each, np.random.default_rng(seed)) for each in (small, whole)]
         np.testing.assert_allclose(seen[0].astype(int), seen[1].astype(int), atol=4)
+
+
+def test_what_it_learns_from_is_stained_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(60, 200, (96, 96, 3), dtype=np.uint8)
+    patch = verifier_train.Patch(noise, 48.0, 48.0, (UM, UM))
+    stained = augmented(patch, np.random.default_rng(0))
+    assert np.array_equal(stained, augmented(patch, np.random.default_rng(0)))
+    monkeypatch.setattr(verifier_train, "jitter_reinhard", lambda seen, *_: seen)
+    plain = augmented(patch, np.random.default_rng(0))
+    assert abs(stained.mean((0, 1)) - plain.mean((0, 1))).max() > 2
 
 
 # --- files ------------------------------------------------------------------------------------
