@@ -18,7 +18,7 @@ from converters.checked import number
 from converters.errors import InputError
 from converters.files import read_text
 from converters.images import IMAGE_SUFFIXES, find_files
-from converters.left_out import Problem, keeps_unlabelled, leave_out, lenient, size_of
+from converters.left_out import Lenient, Problem, keeps_unlabelled, leave_out, size_of
 from converters.model import Annotation, AnnotationSet, ImageInfo
 from converters.read_options import ReadOptions
 
@@ -43,7 +43,7 @@ def parse_rows(
         if not line.strip():
             continue
         where = f"line {i}"
-        with lenient(found, options, "malformed"):
+        with Lenient(found, options, "malformed"):
             cells = [cell.strip() for cell in line.split(",")]
             if len(cells) not in (2, 3):
                 raise InputError(
@@ -116,7 +116,7 @@ def _read_tables(
     """Add the rows of one frame's tables to ``found``."""
     for kind, path in sorted(tables.items()):
         text = None
-        with lenient(found, options, "unreadable_file"):
+        with Lenient(found, options, "unreadable_file"):
             text = read_text(path)
         if text is None:  # nobody knows what is on it: neither mitoses nor background
             problems[name] = Problem("unreadable_file", f"{path.name} cannot be read")

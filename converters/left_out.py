@@ -34,11 +34,6 @@ class Lenient:
         return True
 
 
-def lenient(found: AnnotationSet, options: ReadOptions, reason: str) -> Lenient:
-    """As :meth:`Reading.lenient`, for a reader that keeps its own set."""
-    return Lenient(found, options, reason)
-
-
 def keeps_unlabelled(found: AnnotationSet, path: Path, options: ReadOptions, expected: str) -> bool:
     """Decide on an image without an annotation file; True when it stays as background.
 

@@ -9,7 +9,7 @@ from typing import Any
 from converters.errors import InputError
 from converters.geometry import Box, Point
 from converters.images import find_files
-from converters.left_out import Lenient, Problem, keeps_unlabelled, leave_out, lenient, size_of
+from converters.left_out import Lenient, Problem, keeps_unlabelled, leave_out, size_of
 from converters.model import Annotation, AnnotationSet, Drop, ImageInfo, LeftOut
 from converters.pictures import Pictures, parts_of, shorten, stem
 from converters.read_options import ReadOptions, Size
@@ -62,7 +62,7 @@ class Reading:
 
     def lenient(self, reason: str = "malformed") -> Lenient:
         """Under ``bad="drop"``, turn an :class:`InputError` of the block into a counted drop."""
-        return lenient(self.found, self.options, reason)
+        return Lenient(self.found, self.options, reason)
 
     def image(
         self,

@@ -147,9 +147,9 @@ def _setting(name: str, shared: Mapping[str, Any], said: Mapping[str, Any], file
         for part in (f"--{key}", str(whole[key]))
     ]
     for key in FLAGS:
-        if key not in whole:
+        if (said_so := whole.get(key)) is None:
             continue
-        if type(said_so := whole[key]) is not bool:
+        if type(said_so) is not bool:
             raise InputError(
                 f"{key} {said_so}: expected true or false", file=file, where=f"rows, {name}"
             )

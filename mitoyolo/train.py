@@ -38,7 +38,6 @@ from mitoyolo.report.training import draw_curves
 from mitoyolo.stopping import Stopped, stoppable
 from mitoyolo.tiles import DEFAULT_OVERLAP
 from mitoyolo.train_options import (
-    FORMER,
     OF_MACHINE,
     TrainOptions,
     asks_for_processes,
@@ -170,11 +169,7 @@ def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
     _check_batch(batch, options.accumulate, world)
     imgsz = options.imgsz or recipe.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
     imgsz = -(-imgsz // family.stride) * family.stride
-    settings = {
-        key: value
-        for key, value in recipe.to_dict().items()
-        if key not in OF_MACHINE and (key, value) != FORMER
-    }
+    settings = {key: value for key, value in recipe.to_dict().items() if key not in OF_MACHINE}
     arguments = {
         **options.computing(),
         "settings": settings,
@@ -338,27 +333,27 @@ def _conclude(
     protocol = get_protocol(dataset.block["protocol"])
     finish = import_module(plan.family.trains).finish
     score = Score(outcome.f1, outcome.ap, outcome.threshold)
-    bare = bare_card(dataset, options.model, plan.imgsz)
+    bare = chosen = bare_card(dataset, options.model, plan.imgsz)
     verifier = None
-    if plan.recipe.verify and (found := _verifier(plan, run, bare, options.seed, device)):
+    if plan.recipe.verify and (found := _train_verifier(plan, run, bare, options.seed, device)):
         verified = replace(bare, verifier=found.model)
         finish(run / BEST, verified, found.tensors)
         detector = load_detector(run / BEST, device=device)
         second = score_tiles(dataset, protocol, detect_tiles(detector, dataset, "val"))
-        if second.fitness >= score.fitness:
-            bare, score, verifier = verified, second, found.tensors
+        if is_no_worse(second, score):
+            chosen, score, verifier = verified, second, found.tensors
         else:
             note(
                 f"the verifier is left out: on the validation split F1 is {_text(second.f1)} with "
                 f"it and {_text(score.f1)} without"
             )
     card = replace(
-        bare,
+        chosen,
         threshold=score.threshold,
         threshold_from=f"val split, best F1 by {protocol.name}, epoch {outcome.epoch}",
     )
     finish(run / BEST, card, verifier)
-    finish(run / LAST, card if outcome.epoch == outcome.epochs else bare, verifier)
+    finish(run / LAST, card if outcome.epoch == outcome.epochs else chosen, verifier)
     if outcome.batch != plan.batch:
         note(f"the batch was halved to {outcome.batch}, since the GPU's memory ran out")
     if outcome.epochs < options.epochs:
@@ -380,7 +375,7 @@ def _conclude(
         "model": options.model,
         "epochs": outcome.epochs,
         "best_epoch": outcome.epoch,
-        "verifier": bare.verifier,
+        "verifier": chosen.verifier,
         "val_f1": score.f1,
         "val_ap": score.ap,
         "threshold": score.threshold,
@@ -393,6 +388,11 @@ def _text(f1: float | None) -> str:
     return "undefined" if f1 is None else f"{f1:.3f}"
 
 
+def is_no_worse(second: Score, first: Score) -> bool:
+    """Whether the F1 with a verifier is no lower than without; so too if neither is known."""
+    return (second.f1 or 0.0) >= (first.f1 or 0.0)
+
+
 class _Found(NamedTuple):
     """A trained verifier, and the YOLOv5 whose first layers it has."""
 
@@ -400,7 +400,7 @@ class _Found(NamedTuple):
     tensors: dict[str, Any]
 
 
-def _verifier(plan: _Plan, run: Path, bare: Card, seed: int, device: str) -> _Found | None:
+def _train_verifier(plan: _Plan, run: Path, bare: Card, seed: int, device: str) -> _Found | None:
     from mitoyolo.detectors.verifier_train import train_verifier
 
     import_module(plan.family.trains).finish(run / BEST, bare)

@@ -71,9 +71,6 @@ RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
 OF_MACHINE = {"workers", "cache", "verbose"}
 """The same of a recipe's settings."""
 
-FORMER = ("verify", False)
-"""What was done before there was the setting: not in a run's record, so that older runs go on."""
-
 
 def launch_of(options: TrainOptions) -> Launch:
     """Which processes the options ask for.

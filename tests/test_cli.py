@@ -408,6 +408,7 @@ def test_a_plain_training_seeds_and_folds_reach_their_functions(
     assert got.pop() == ((*where, options), named)
     assert cli(*call, "--no-verify").out == "done\n"
     assert got.pop() == ((*where, replace(options, settings={"verify": False})), named)
+    assert cli(*call, "--verify", "--set", "verify=false").code == 2
     assert cli(*call, "--seeds", "2, 0,1", "--resume", "--overwrite").out == "done\n"
     assert got.pop() == ((*where, options, [2, 0, 1]), {"resume": True, "overwrite": True})
     monkeypatch.setattr("mitoyolo.train_folds.train_folds", reached)

@@ -166,7 +166,8 @@ def test_the_first_process_alone_trains_the_verifier(tmp_path: Path) -> None:
     result = called("-m", "mitoyolo", *call, OMP_NUM_THREADS="1")
     assert (result.code, result.out) == (0, f"{run / 'weights' / 'best.pt'}\n"), result.err
     assert result.err.count("training the verifier on") == 1
-    assert isinstance(load_detector(run / "weights" / "best.pt"), Verified)
+    left_out = "the verifier is left out" in result.err  # it has hardly learned anything
+    assert isinstance(load_detector(run / "weights" / "best.pt"), Verified) != left_out
 
 
 # --- which processes --------------------------------------------------------------------------

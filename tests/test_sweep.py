@@ -84,6 +84,9 @@ def test_an_option_without_a_value_is_said_or_not(tmp_path: Path) -> None:
     first, second = read_sweep(written(tmp_path, text)).rows
     assert first.options[4:] == ("--epochs", "8", "--verify")
     assert second.options[4:] == ("--no-verify",)
+    text = "all: {data: d, model: m, verify: true}\nrows: {a: {verify: null}}"
+    (row,) = read_sweep(written(tmp_path, text)).rows
+    assert row.options[4:] == ()  # as the recipe says
     (row,) = read_sweep(
         written(tmp_path, "rows: {a: {data: d, model: m, epochs: 0, batch: true}}")
     ).rows

@@ -23,6 +23,7 @@ from mitoyolo import train as module
 from mitoyolo.dataset import Dataset, open_dataset, write_augmented
 from mitoyolo.detectors import verifier, verifier_train, yolo_train
 from mitoyolo.detectors.base import load_detector, weight_files
+from mitoyolo.detectors.checkpoint import read_checkpoint
 from mitoyolo.detectors.failures import EngineError
 from mitoyolo.detectors.training import Score
 from mitoyolo.detectors.verifier import Verified
@@ -31,7 +32,7 @@ from mitoyolo.export import export
 from mitoyolo.inference.apply import detect_tiles
 from mitoyolo.inference.merge import Detections
 from mitoyolo.stain.folder import normalize_folder
-from mitoyolo.train import TrainOptions, train
+from mitoyolo.train import TrainOptions, is_no_worse, train
 from mitoyolo.train_options import asks_for_processes
 from mitoyolo.val import val
 
@@ -196,6 +197,7 @@ def test_a_verified_model_is_applied_so_by_every_command(
 ) -> None:
     for name, value in (("LEAST", 0.0), ("PASSES", 4)):  # two epochs teach no high score
         monkeypatch.setattr(verifier_train, name, value)
+    monkeypatch.setattr(module, "is_no_worse", lambda *_: True)  # nor does the verifier learn much
     monkeypatch.setattr(verifier, "FAINT", 0.0)
     folder = tmp_path / "verified"
     best = train(run.data, folder, replace(OPTIONS, settings={"verify": True}))
@@ -238,9 +240,20 @@ def test_a_verifier_that_does_not_help_is_left_out(
     assert "the verifier is left out: on the validation split F1 is -1.000 with it" in said
     detector = load_detector(best)
     assert not isinstance(detector, Verified)
+    assert read_checkpoint(best).verifier is None
     alone = load_detector(run.best)
     assert detector.card == alone.card  # the threshold of the detector alone too
     assert read(tmp_path / "run" / "summary.json")["verifier"] is None
+
+
+@pytest.mark.parametrize(
+    ("second", "first", "kept"),
+    [(0.5, 0.4, True), (0.5, 0.5, True), (0.4, 0.5, False), (None, None, True), (None, 0.1, False)],
+)
+def test_a_verifier_is_kept_where_f1_is_no_lower(
+    second: float | None, first: float | None, kept: bool
+) -> None:
+    assert is_no_worse(Score(second, 0.1, 0.5), Score(first, 0.9, 0.5)) is kept
 
 
 def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
@@ -263,14 +276,6 @@ def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
         train(run.data, folder, replace(OPTIONS, epochs=1))
     assert train(run.data, folder, replace(OPTIONS, epochs=1), resume=True)
     assert (folder / "summary.json").exists()
-
-
-def test_a_run_of_before_there_were_verifiers_is_the_same_call(run: Run, tmp_path: Path) -> None:
-    alone = replace(OPTIONS, epochs=1, settings={"verify": False})
-    assert train(run.data, tmp_path / "run", alone)
-    arguments = read(tmp_path / "run" / "run.json")["arguments"]
-    assert "verify" not in arguments["settings"]
-    assert read(run.folder / "run.json")["arguments"]["settings"]["verify"] is True  # the recipe's
 
 
 def test_nothing_asks_for_the_network(run: Run) -> None:

@@ -262,6 +262,18 @@ def test_what_ends_the_second_fold_keeps_the_first(
     assert all(resume for *_, resume in training.calls)
 
 
+def test_wrong_input_of_the_first_fold_leaves_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise InputError("no such weights")
+
+    monkeypatch.setattr("mitoyolo.train_folds.train", refuse)
+    with pytest.raises(InputError, match="no such weights"):
+        call(data, tmp_path / "k")
+    assert not (tmp_path / "k").exists()
+
+
 def test_a_real_training_a_fold(data: Path, tmp_path: Path, cli: Cli) -> None:
     arguments = ("train", "--data", data, "--model", "yolov5n", "--weights", "none", "--epochs", 1,
                  "--batch", 4, "--imgsz", 64, "--device", "cpu", "--folds", 3, "--background", 0.5,

@@ -187,13 +187,18 @@ def complete(
     }
     detector = cache(partial(_load, cell))  # once, and only where there is something to do
     with open_job(
-        cell.folder, command="benchmark", arguments=arguments, index=INDEX, free=("device",)
+        cell.folder,
+        command="benchmark",
+        arguments=arguments,
+        index=INDEX,
+        free=("device",),
+        kept_by="run/*",
     ) as job:
         if not job.finished:
             _train(cell)
             try:
                 facts = _facts(cell, detector())
-            except InputError as error:  # as one of its cells, by name, is left out
+            except InputError as error:  # told with the cell's name
                 raise TrainingError(f"{cell}: {error}") from error
             write_json(cell.folder / INDEX, facts)
     # by the rule that counts, on the data that it was trained on: for all data sets and all models
@@ -244,7 +249,7 @@ def _facts(cell: Cell, detector: Detector) -> dict[str, Any]:
     spent = cost(detector, same, weights=cell.best if cell.can_export else None)
     took = spent.pop("ms_tile")
     return {
-        "training_s": record["training_s"],
+        "training_s": record["training_s"] + record.get("concluding_s", 0.0),
         "images_per_s": record["images_per_s"],
         "training_memory_mib": record["peak_memory_mib"]["process"],
         "versions": record["versions"],

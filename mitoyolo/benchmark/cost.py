@@ -44,10 +44,11 @@ def cost(
     -------
     dict
         ``parameters``: numbers that the network has learned, as it infers, so without those that
-        merging BatchNorm into convolutions, or leaving out a head for training, spares it; with
-        those of a verifier, if the first tile has anything for it to look at.
+        merging BatchNorm into convolutions, or leaving out a head for training, spares it; of the
+        detector, not of a verifier behind it.
         ``gflops``: 10^9 floating-point operations for the first tile, as torch counts them: those
-        of convolutions, matrix products and attention, a multiply-add as two; a padded input
+        of convolutions, matrix products and attention, a multiply-add as two; those of a verifier
+        too, where the tile has something for it to look at; a padded input
         counts as such, and a second stage for the proposals that the tile has.
         ``imgsz``: pixels to which a tile is resized. ``ms_tile``: medians in ms, of `torch` on
         ``device`` and of `openvino` on the CPU, None where there is no such time.
@@ -79,19 +80,19 @@ def cost(
 
 
 def _size(detector: Detector, tile: RGB) -> tuple[int, float]:
-    """Parameters of the networks that a detector applies, and 10^9 operations for a tile."""
+    """Parameters of the network that a detector applies, and 10^9 operations for a tile."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with _networks() as found, FlopCounterMode(display=False) as counter:
         detector.predict([tile])
-    parameters = {id(p): p.numel() for network in found for p in network.parameters()}
-    return sum(parameters.values()), counter.get_total_flops() / 1e9
+    parameters = sum(parameter.numel() for parameter in found[0].parameters())
+    return parameters, counter.get_total_flops() / 1e9
 
 
 @contextmanager
 def _networks() -> Iterator[list[nn.Module]]:
-    """The modules that are called in a ``with`` block: so that networks are found in any
-    detector."""
+    """The modules that are called in a ``with`` block, outer ones before those within them: so
+    that the network is found in any detector."""
     from torch.nn.modules.module import register_module_forward_pre_hook
 
     found: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""Commands that write folders of images and labels."""
+"""Commands on annotations and folders of tiles."""
 
 from __future__ import annotations
 

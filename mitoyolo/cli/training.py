@@ -117,6 +117,11 @@ def train(
         raise typer.BadParameter(f"excludes {other}", param_hint="--seeds")
     if background is not None and not folds:
         raise typer.BadParameter("is for --folds", param_hint="--background")
+    settings = read_settings(set_ or [])
+    if verify is not None:
+        if "verify" in settings:
+            raise typer.BadParameter("is given by --set too", param_hint="--verify")
+        settings["verify"] = verify
     folder = project / (name or model)
     options = TrainOptions(
         model=model,
@@ -127,7 +132,7 @@ def train(
         accumulate=accumulate,
         seed=seed,
         recipe=recipe,
-        settings=read_settings(set_ or []) | ({} if verify is None else {"verify": verify}),
+        settings=settings,
         device=device,
         ddp=ddp,
         nproc=nproc,

@@ -109,5 +109,6 @@ def card_from_dict(values: dict[str, Any], file: object) -> Card:
 
 
 def entries(card: Card, verifier: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a checkpoint of ours holds besides: the card, and a verifier's tensors if it has one."""
-    return {CARD_KEY: card.to_dict(), **({VERIFIER_KEY: verifier} if verifier else {})}
+    """What a checkpoint of ours holds besides: the card, and a verifier's tensors or None, which
+    takes away those that a file had."""
+    return {CARD_KEY: card.to_dict(), VERIFIER_KEY: verifier}

@@ -65,7 +65,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         model = start_model("yolov5n", None, LABELS, seed=int(_option(command, "--seed")))
         (run / BEST).parent.mkdir(parents=True, exist_ok=True)
         write_start(run / BEST, model)
-        record = {"training_s": 60.0, "images_per_s": 2.0, "peak_memory_mib": {"process": 500.0},
+        record = {"training_s": 60.0, "concluding_s": 30.0, "images_per_s": 2.0, "peak_memory_mib": {"process": 500.0},
                   "versions": {}, "settings": {"imgsz": 64}}  # fmt: skip
         if is_peer:
             (run / "record.json").write_text(json.dumps(record))
@@ -118,11 +118,21 @@ def test_models_and_seeds_are_trained_scored_and_tabled(
     assert not (cell / "run" / "weights" / "state.pt").exists()
     (first, second) = rows(tmp_path, "detectors")
     assert (first["model"], second["model"]) == ("YOLOv5n", "YOLOv5s")
-    assert first["training, min"] == "1.0"
+    assert first["training, min"] == "1.5"  # with the verifier's
     assert "YOLOv5s" in (tmp_path / "out" / "tables.md").read_text()
     page = (tmp_path / "out" / "report.html").read_text()
     assert "0.8548" in page
     assert "disagrees with itself" in page
+
+
+def test_a_detector_is_compared_with_and_without_verifier(
+    call: Call, data: Path, trained: list[list[str]], tmp_path: Path
+) -> None:
+    assert call(data, models="yolov5n,yolov5n-alone").code == 0
+    assert ["--no-verify" in command for command in trained] == [False, True]
+    assert [row["model"] for row in rows(tmp_path, "detectors")] == [
+        "YOLOv5n", "YOLOv5n without verifier",
+    ]  # fmt: skip
 
 
 def test_what_is_finished_is_not_run_again(

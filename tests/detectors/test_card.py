@@ -50,3 +50,23 @@ def test_missing_keys_are_named() -> None:
 def test_damaged_values_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="damaged"):
         card_from_dict({**card().to_dict(), **change}, "best.pt")
+
+
+@pytest.mark.parametrize("verifier", ["/tmp/x", "yolov5n.yaml", 5])
+def test_a_verifier_is_a_model_by_name(verifier: object) -> None:
+    """Else Ultralytics would open such a file."""
+    with pytest.raises(InputError, match="a verifier that there is not"):
+        card_from_dict({**card().to_dict(), "verifier": verifier}, "x.pt")
+
+
+def test_a_verifier_needs_a_scale() -> None:
+    values = {**card().to_dict(), "verifier": "yolov5n"}
+    assert card_from_dict(values, "x.pt").verifier == "yolov5n"
+    with pytest.raises(InputError, match="a verifier of tiles of unknown µm/px"):
+        card_from_dict({**values, "mpp": None}, "x.pt")
+
+
+def test_a_card_of_before_there_were_verifiers_has_none() -> None:
+    values = card().to_dict()
+    del values["verifier"]
+    assert card_from_dict(values, "x.pt").verifier is None
