@@ -42,11 +42,8 @@ FAINT = 0.02
 LAYERS = 7
 """Of the YOLOv5 backbone: down to a sixteenth of the crop's side."""
 
-TURNS = tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True))
-"""Quarter turns in which each crop is seen, and whether it is mirrored then."""
-
-BATCH = 16
-"""Crops a forward pass, each of them in all positions."""
+BATCH = 64
+"""Crops a forward pass, each with its mirror image."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -117,12 +114,6 @@ def as_input(crops: Sequence[RGB]) -> torch.Tensor:
     return torch.from_numpy(batch).float() / 255
 
 
-def turned(crop: RGB, turns: int, mirrored: bool) -> RGB:
-    """A crop after quarter turns to the left, then mirrored left to right."""
-    seen = np.rot90(crop, turns)
-    return seen[:, ::-1] if mirrored else seen
-
-
 class Verified:
     """A detector whose mitoses a verifier looks at again; to whoever uses it, a detector.
 
@@ -179,14 +170,14 @@ class Verified:
         return done[np.argsort(-done[:, SCORE], kind="stable")]
 
     def _chances(self, crops: Sequence[RGB]) -> NDArray[np.float64]:
-        """How likely each crop shows a mitosis, turned and mirrored: tissue has no up or down."""
+        """How likely each crop shows a mitosis: it and its mirror image, on the average."""
         logits = []
         for start in range(0, len(crops), BATCH):
             several = crops[start : start + BATCH]
-            views = as_input([turned(each, *turn) for turn in TURNS for each in several])
+            both = as_input([*several, *(each[:, ::-1] for each in several)])
             with foreseen("give a smaller --tile, or --device cpu"), torch.inference_mode():
-                seen = self._verifier(views.to(self.device))
-            logits.append(seen.view(len(TURNS), -1).mean(0))
+                seen = self._verifier(both.to(self.device))
+            logits.append(seen.view(2, -1).mean(0))
         if not logits:
             return np.empty(0)
         return np.asarray(torch.cat(logits).sigmoid().cpu().numpy(), np.float64)
