@@ -65,8 +65,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         model = start_model("yolov5n", None, LABELS, seed=int(_option(command, "--seed")))
         (run / BEST).parent.mkdir(parents=True, exist_ok=True)
         write_start(run / BEST, model)
-        record = {"training_s": 60.0, "concluding_s": 30.0, "images_per_s": 2.0, "peak_memory_mib": {"process": 500.0},
-                  "versions": {}, "settings": {"imgsz": 64}}  # fmt: skip
+        record = {"training_s": 60.0, "concluding_s": 30.0, "images_per_s": 2.0, "versions": {},
+                  "peak_memory_mib": {"process": 500.0}, "settings": {"imgsz": 64}}  # fmt: skip
         if is_peer:
             (run / "record.json").write_text(json.dumps(record))
             return 0
