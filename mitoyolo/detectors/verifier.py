@@ -28,7 +28,9 @@ from mitoyolo.detectors.failures import foreseen
 from mitoyolo.images import RGB
 from mitoyolo.inference.merge import SCORE, Detections
 
+from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 SIDE_UM = 22.0
 """Side of a crop: a cell and its neighbours."""
@@ -42,8 +44,14 @@ FAINT = 0.02
 LAYERS = 7
 """Of the YOLOv5 backbone: down to a sixteenth of the crop's side."""
 
+TURNED = tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True))[1:]
+"""The other positions of a crop: quarter turns, and whether it is mirrored then."""
+
+LIKELY = 0.2
+"""Chance of a mitosis, as it lies, from which a crop is seen in the other positions too."""
+
 BATCH = 64
-"""Crops a forward pass, each with its mirror image."""
+"""Crops a forward pass."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -114,6 +122,22 @@ def as_input(crops: Sequence[RGB]) -> torch.Tensor:
     return torch.from_numpy(batch).float() / 255
 
 
+def fused(verifier: Verifier) -> Verifier:
+    """The same with each BatchNorm merged into its convolution: a sixth to a third faster."""
+    for layer in verifier.modules():
+        if isinstance(layer, Conv) and hasattr(layer, "bn"):
+            layer.conv = fuse_conv_and_bn(layer.conv, layer.bn)
+            del layer.bn
+            layer.forward = layer.forward_fuse  # type: ignore[method-assign]
+    return verifier
+
+
+def turned(crop: RGB, turns: int, mirrored: bool) -> RGB:
+    """A crop after quarter turns to the left, then mirrored left to right."""
+    seen = np.rot90(crop, turns)
+    return seen[:, ::-1] if mirrored else seen
+
+
 class Verified:
     """A detector whose mitoses a verifier looks at again; to whoever uses it, a detector.
 
@@ -128,7 +152,7 @@ class Verified:
     def __init__(self, detector: Detector, card: Card, verifier: Verifier) -> None:
         self._detector = detector
         self._card = card
-        self._verifier = verifier.to(detector.device).eval()
+        self._verifier = fused(verifier.eval()).to(detector.device)
         self.classes = detector.classes
         self.card: Card | None = card
         self.imgsz = detector.imgsz
@@ -170,17 +194,23 @@ class Verified:
         return done[np.argsort(-done[:, SCORE], kind="stable")]
 
     def _chances(self, crops: Sequence[RGB]) -> NDArray[np.float64]:
-        """How likely each crop shows a mitosis: it and its mirror image, on the average."""
-        logits = []
-        for start in range(0, len(crops), BATCH):
-            several = crops[start : start + BATCH]
-            both = as_input([*several, *(each[:, ::-1] for each in several)])
-            with foreseen("give a smaller --tile, or --device cpu"), torch.inference_mode():
-                seen = self._verifier(both.to(self.device))
-            logits.append(seen.view(2, -1).mean(0))
-        if not logits:
-            return np.empty(0)
-        return np.asarray(torch.cat(logits).sigmoid().cpu().numpy(), np.float64)
+        """How likely each crop shows a mitosis: tissue has no up or down, so that likely ones are
+        seen in all positions."""
+        chances = torch.zeros(len(crops))
+        if crops:
+            first = self._logits(crops)
+            likely = torch.nonzero(first.sigmoid() >= LIKELY).ravel()
+            again = [turned(crops[i], *how) for how in TURNED for i in likely]
+            if again:
+                others = self._logits(again).view(len(TURNED), -1)
+                first[likely] = torch.vstack([first[likely], others]).mean(0)
+            chances = first.sigmoid()
+        return np.asarray(chances.numpy(), np.float64)
+
+    def _logits(self, crops: Sequence[RGB]) -> torch.Tensor:
+        batches = [as_input(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]
+        with foreseen("give a smaller --tile, or --device cpu"), torch.no_grad():
+            return torch.cat([self._verifier(batch.to(self.device)).cpu() for batch in batches])
 
 
 def load_verified(detector: Detector, card: Card, source: Checkpoint | Path) -> Verified:

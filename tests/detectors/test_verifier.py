@@ -23,6 +23,7 @@ from mitoyolo.detectors.verifier import (
     Verifier,
     as_input,
     crop,
+    fused,
     load_verified,
     verifier_of,
     write_verifier,
@@ -130,7 +131,7 @@ def test_a_score_becomes_the_mean_of_both_looks() -> None:
         (45, 10, 8, 8, FAINT / 4, 0),
     ]
     np.testing.assert_allclose(rows, expected, atol=1e-6)
-    assert [len(crops) for crops in red.seen] == [2 * 2]  # each and its mirror image
+    assert [len(crops) for crops in red.seen] == [2, 7]
 
 
 def test_each_tile_is_looked_at_apart_and_nothing_is_nothing() -> None:
@@ -143,13 +144,44 @@ def test_each_tile_is_looked_at_apart_and_nothing_is_nothing() -> None:
     assert red.seen == []
 
 
-def test_a_crop_and_its_mirror_image_are_seen() -> None:
+def test_a_likely_crop_is_seen_turned_and_mirrored() -> None:
     seen, red = verified((20, 30, 8, 8, 0.6, 0))
     tile = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     seen.predict([tile])
-    ((crop_, mirrored),) = red.seen
-    assert torch.equal(crop_.flip(-1), mirrored)
-    assert not torch.equal(crop_, mirrored)
+    assert [len(crops) for crops in red.seen] == [1]  # no mitosis by the first look
+    red.seen.clear()
+    tile[26:34, 16:24] = (255, 20, 20)
+    seen.predict([tile])
+    assert [len(crops) for crops in red.seen] == [1, 7]
+    assert len({crop.numpy().tobytes() for crops in red.seen for crop in crops}) == 8
+
+
+def test_of_all_positions_the_mean_counts() -> None:
+    class Brighter(torch.nn.Module):
+        """The logit is how much brighter the left half is than the right."""
+
+        def forward(self, crops: torch.Tensor) -> torch.Tensor:
+            half = crops.shape[-1] // 2
+            return (crops[..., :half].mean((1, 2, 3)) - crops[..., half:].mean((1, 2, 3))) * 9
+
+    tile = np.zeros((96, 96, 3), np.uint8)
+    tile[:, :48] = 255
+    rows = [(48, 48, 8, 8, 0.6, 0), (20, 48, 8, 8, 0.5, 0)]
+    mine = card(mpp=(UM, UM), classes=Fixed.classes)
+    seen = Verified(Fixed(*rows), mine, Brighter())  # type: ignore[arg-type]
+    (found,) = seen.predict([tile])
+    # whatever is brighter, seen from all sides it is as bright as what is opposite
+    np.testing.assert_allclose(found[:, 4], [(0.6 + 0.5) / 2, (0.5 + 0.5) / 2], atol=0.01)
+
+
+def test_a_merged_verifier_is_the_same() -> None:
+    verifier = Verifier(start_model("yolov5n", None, ("mitosis",), 0))
+    crops = torch.rand(4, 3, SIDE, SIDE)
+    verifier.train()(crops)  # so that BatchNorm has statistics
+    with torch.no_grad():
+        before = verifier.eval()(crops)
+        torch.testing.assert_close(fused(verifier)(crops), before, rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in verifier.modules())
 
 
 def test_coarser_tiles_are_cropped_in_their_own_micrometres() -> None:
@@ -158,7 +190,7 @@ def test_coarser_tiles_are_cropped_in_their_own_micrometres() -> None:
     tile = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     seen.predict([tile])
     expected = crop(tile, 16, 16, (2 * UM, 2 * UM))
-    assert torch.equal(red.seen[0][:1], as_input([expected]))
+    assert torch.equal(red.seen[0], as_input([expected]))
 
 
 def test_the_detector_is_asked_for_doubtful_ones_too() -> None:
