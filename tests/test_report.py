@@ -257,6 +257,15 @@ def test_the_page_over_a_run(run: Path, tmp_path: Path) -> None:
     assert "<td>train</td><td>2</td><td>1</td><td>a</td>" in text
     metrics = json.loads((run / "val-test" / "metrics.json").read_text())
     assert f"<dd>{metrics['f1']:.3f}</dd>" in text
+    assert "number 1 is the best by F1 on the validation split.<" in text
+
+
+def test_the_page_says_that_a_verifier_looks_again(run: Path, tmp_path: Path) -> None:
+    summary = {"model": "yolov5n", "epochs": 2, "best_epoch": 1, "verifier": "yolov5n"}
+    write_json(run / "summary.json", summary)
+    write_pipeline_report(run, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "on the validation split, and a verifier looks at its detections again." in text
 
 
 def test_without_the_raw_dataset_the_page_shows_what_is_left(run: Path, tmp_path: Path) -> None:
