@@ -25,7 +25,7 @@ from mitoyolo.report.page import difference, interval, spread
 from mitoyolo.report.table import Table, Value, markdown
 from mitoyolo.stopping import Stopped, stoppable
 from mitoyolo.train import INDEX as TRAINED
-from mitoyolo.training_process import run_training
+from mitoyolo.training_process import run_training, seconds_of
 from mitoyolo.val import read_scored, val
 from mitoyolo.yaml_file import read_mapping
 
@@ -44,9 +44,6 @@ KEYS = (
     "set",
 )
 """What a row may say: options of ``mitoyolo train``."""
-
-FLAGS = ("verify",)
-"""Of these what is said is true or false."""
 
 NEEDED = ("data", "model")
 
@@ -143,17 +140,16 @@ def _setting(name: str, shared: Mapping[str, Any], said: Mapping[str, Any], file
     options = [
         part
         for key in KEYS
-        if key not in ("set", *FLAGS) and whole.get(key) is not None
+        if key not in ("verify", "set") and whole.get(key) is not None
         for part in (f"--{key}", str(whole[key]))
     ]
-    for key in FLAGS:
-        if (said_so := whole.get(key)) is None:
-            continue
-        if type(said_so) is not bool:
-            raise InputError(
-                f"{key} {said_so}: expected true or false", file=file, where=f"rows, {name}"
-            )
-        options.append(f"--{key}" if said_so else f"--no-{key}")
+    verify = whole.get("verify")
+    if type(verify) is bool:
+        options.append("--verify" if verify else "--no-verify")
+    elif verify is not None:
+        raise InputError(
+            f"verify {verify}: expected true or false", file=file, where=f"rows, {name}"
+        )
     for key, value in whole["set"].items():
         options += ["--set", f"{key}={_yaml(value)}"]
     return Setting(
@@ -266,7 +262,7 @@ def _read(out: Path, row: Setting, seeds: Sequence[int], split: str) -> Repeated
 
 def _minutes(out: Path, row: Setting, seeds: Sequence[int]) -> float:
     runs = (read_json(_folder(out, row, seed) / "run" / RUN_FILE) for seed in seeds)
-    return round(mean(run["training_s"] + run.get("concluding_s", 0.0) for run in runs) / 60, 2)
+    return round(mean(map(seconds_of, runs)) / 60, 2)
 
 
 def _line(

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from converters.errors import InputError, OptionError
 from converters.files import write_json
@@ -333,27 +333,27 @@ def _conclude(
     protocol = get_protocol(dataset.block["protocol"])
     finish = import_module(plan.family.trains).finish
     score = Score(outcome.f1, outcome.ap, outcome.threshold)
-    bare = chosen = bare_card(dataset, options.model, plan.imgsz)
+    bare = bare_card(dataset, options.model, plan.imgsz)
     verifier = None
-    if plan.recipe.verify and (found := _train_verifier(plan, run, bare, options.seed, device)):
-        verified = replace(bare, verifier=found.model)
-        finish(run / BEST, verified, found.tensors)
+    if plan.recipe.verify and (tensors := _train_verifier(plan, run, bare, options.seed, device)):
+        verified = replace(bare, verifier=_verifier_of(options.model))
+        finish(run / BEST, verified, tensors)
         detector = load_detector(run / BEST, device=device)
         second = score_tiles(dataset, protocol, detect_tiles(detector, dataset, "val"))
         if is_no_worse(second, score):
-            chosen, score, verifier = verified, second, found.tensors
+            bare, score, verifier = verified, second, tensors
         else:
             note(
                 f"the verifier is left out: on the validation split F1 is {_text(second.f1)} with "
                 f"it and {_text(score.f1)} without"
             )
     card = replace(
-        chosen,
+        bare,
         threshold=score.threshold,
         threshold_from=f"val split, best F1 by {protocol.name}, epoch {outcome.epoch}",
     )
     finish(run / BEST, card, verifier)
-    finish(run / LAST, card if outcome.epoch == outcome.epochs else chosen, verifier)
+    finish(run / LAST, card if outcome.epoch == outcome.epochs else bare, verifier)
     if outcome.batch != plan.batch:
         note(f"the batch was halved to {outcome.batch}, since the GPU's memory ran out")
     if outcome.epochs < options.epochs:
@@ -375,7 +375,7 @@ def _conclude(
         "model": options.model,
         "epochs": outcome.epochs,
         "best_epoch": outcome.epoch,
-        "verifier": chosen.verifier,
+        "verifier": card.verifier,
         "val_f1": score.f1,
         "val_ap": score.ap,
         "threshold": score.threshold,
@@ -393,22 +393,20 @@ def is_no_worse(second: Score, first: Score) -> bool:
     return (second.f1 or 0.0) >= (first.f1 or 0.0)
 
 
-class _Found(NamedTuple):
-    """A trained verifier, and the YOLOv5 whose first layers it has."""
-
-    model: str
-    tensors: dict[str, Any]
+def _verifier_of(model: str) -> str:
+    """The YOLOv5 whose first layers the verifier of a model has."""
+    return model if model in YOLO else "yolov5n"
 
 
-def _train_verifier(plan: _Plan, run: Path, bare: Card, seed: int, device: str) -> _Found | None:
+def _train_verifier(
+    plan: _Plan, run: Path, bare: Card, seed: int, device: str
+) -> dict[str, Any] | None:
     from mitoyolo.detectors.verifier_train import train_verifier
 
     import_module(plan.family.trains).finish(run / BEST, bare)
     detector = load_detector(run / BEST, device=device)
-    name = bare.family
-    model, start = (name, plan.weights) if name in YOLO else ("yolov5n", None)
-    tensors = train_verifier(plan.dataset, detector, model, start, seed)
-    return _Found(model, tensors) if tensors else None
+    start = plan.weights if bare.family in YOLO else None  # else of another network
+    return train_verifier(plan.dataset, detector, _verifier_of(bare.family), start, seed)
 
 
 def bare_card(dataset: Dataset, family: str, imgsz: int) -> Card:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from converters.errors import MitoyoloError
 from mitoyolo.stopping import end_with_parent
@@ -38,6 +40,12 @@ def run_training(command: list[str], record: Path, name: str) -> None:
             f"{name}: the training ended with exit code {code}, its reason stands above; the same "
             "call goes on"
         )
+
+
+def seconds_of(record: Mapping[str, Any]) -> float:
+    """What a training took, by what it left: to its last epoch, and to its end, in which a verifier
+    is trained; other programs' records have no such end."""
+    return float(record["training_s"] + record.get("concluding_s", 0.0))
 
 
 def run_program(command: list[str]) -> int:

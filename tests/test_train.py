@@ -192,11 +192,16 @@ def test_the_f1_of_val_is_that_of_training(run: Run) -> None:
     assert metrics["threshold"] == summary["threshold"]
 
 
+def learn_little(monkeypatch: pytest.MonkeyPatch, passes: int) -> None:
+    """Have a verifier from two epochs' detections, whose scores are low, in few steps."""
+    monkeypatch.setattr(verifier_train, "LEAST", 0.0)
+    monkeypatch.setattr(verifier_train, "PASSES", passes)
+
+
 def test_a_verified_model_is_applied_so_by_every_command(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("LEAST", 0.0), ("PASSES", 4)):  # two epochs teach no high score
-        monkeypatch.setattr(verifier_train, name, value)
+    learn_little(monkeypatch, passes=4)
     monkeypatch.setattr(module, "is_no_worse", lambda *_: True)  # nor does the verifier learn much
     monkeypatch.setattr(verifier, "FAINT", 0.0)
     folder = tmp_path / "verified"
@@ -231,8 +236,7 @@ def test_a_verified_model_is_applied_so_by_every_command(
 def test_a_verifier_that_does_not_help_is_left_out(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("LEAST", 0.0), ("PASSES", 1)):
-        monkeypatch.setattr(verifier_train, name, value)
+    learn_little(monkeypatch, passes=1)
     monkeypatch.setattr(module, "score_tiles", lambda *_: Score(-1.0, None, 0.9))
     best = train(run.data, tmp_path / "run", replace(OPTIONS, settings={"verify": True}))
     said = capsys.readouterr().err
@@ -259,8 +263,7 @@ def test_a_verifier_is_kept_where_f1_is_no_lower(
 def test_what_fails_after_the_last_epoch_does_not_take_the_training_away(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("LEAST", 0.0), ("PASSES", 1)):
-        monkeypatch.setattr(verifier_train, name, value)
+    learn_little(monkeypatch, passes=1)
     folder = tmp_path / "run"
     read_tile = module.detect_tiles
 

@@ -36,7 +36,7 @@ from mitoyolo.jobs import RUN_FILE, content_hash, open_job
 from mitoyolo.progress import is_quiet
 from mitoyolo.train import INDEX as TRAINED
 from mitoyolo.train import bare_card
-from mitoyolo.training_process import TrainingError, run_training
+from mitoyolo.training_process import TrainingError, run_training, seconds_of
 from mitoyolo.val import INDEX as METRICS
 from mitoyolo.val import score, threshold_on_val
 
@@ -249,7 +249,7 @@ def _facts(cell: Cell, detector: Detector) -> dict[str, Any]:
     spent = cost(detector, same, weights=cell.best if cell.can_export else None)
     took = spent.pop("ms_tile")
     return {
-        "training_s": record["training_s"] + record.get("concluding_s", 0.0),
+        "training_s": seconds_of(record),
         "images_per_s": record["images_per_s"],
         "training_memory_mib": record["peak_memory_mib"]["process"],
         "versions": record["versions"],

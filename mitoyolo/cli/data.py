@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from mitoyolo.cli.options import (
     begin,
     check_finite,
     check_one_of,
+    own_stderr_unless,
 )
 
 commands = typer.Typer()
@@ -162,7 +162,6 @@ def convert(
     from mitoyolo.convert import ConvertOptions
     from mitoyolo.convert import convert as run
     from mitoyolo.convert.options import parse_augment, parse_grid
-    from mitoyolo.own_stderr import own_stderr
     from mitoyolo.split import GROUPS, parse_shares
 
     check_one_of("--to", to, tuple(key for key, entry in FORMATS.items() if entry.write))
@@ -233,7 +232,7 @@ def convert(
         include_unlabelled=include_unlabelled,
         seed=seed,
     )
-    with nullcontext() if debug else own_stderr():
+    with own_stderr_unless(debug):
         run(src, out, options, overwrite=overwrite)
 
 

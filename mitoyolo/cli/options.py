@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
@@ -27,6 +28,13 @@ def begin(quiet: bool) -> None:
     from mitoyolo.progress import set_quiet
 
     set_quiet(quiet)
+
+
+def own_stderr_unless(debug: bool) -> AbstractContextManager[None]:
+    """Keep what libraries write by themselves off stderr; with ``--debug`` it stays."""
+    from mitoyolo.own_stderr import own_stderr
+
+    return nullcontext() if debug else own_stderr()
 
 
 def read_share(option: str, text: str) -> float:

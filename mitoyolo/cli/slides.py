@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from mitoyolo.cli.options import (
     Trust,
     begin,
     check_finite,
+    own_stderr_unless,
 )
 
 commands = typer.Typer()
@@ -48,7 +48,6 @@ def tile(
     """
     begin(quiet)
     from converters.mpp import parse_mpp
-    from mitoyolo.own_stderr import own_stderr
     from mitoyolo.tile import TileOptions
     from mitoyolo.tile import tile as run
 
@@ -62,7 +61,7 @@ def tile(
         min_tissue=min_tissue,
         workers=workers,
     )
-    with nullcontext() if debug else own_stderr():
+    with own_stderr_unless(debug):
         for folder in run(slides, out, options, overwrite=overwrite):
             print(folder)
 
@@ -122,7 +121,6 @@ def detect(
     from converters.mpp import parse_mpp
     from mitoyolo.detect import DetectOptions
     from mitoyolo.detect import detect as run
-    from mitoyolo.own_stderr import own_stderr
 
     options = DetectOptions(
         mpp=parse_mpp(mpp) if mpp else None,
@@ -137,7 +135,7 @@ def detect(
         device=device,
         trust=trust,
     )
-    with nullcontext() if debug else own_stderr():
+    with own_stderr_unless(debug):
         folders = run(src, weights, out, options, overwrite=overwrite)
     for folder in folders:
         print(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from mitoyolo.cli.options import (
     Trust,
     begin,
     check_one_of,
+    own_stderr_unless,
     read_seeds,
     read_settings,
 )
@@ -275,7 +275,6 @@ def export(
 
     check_one_of("--format", format_, tuple(FORMATS))
     from mitoyolo.export import export as run
-    from mitoyolo.own_stderr import own_stderr
 
-    with nullcontext() if debug else own_stderr():
+    with own_stderr_unless(debug):
         print(run(weights, format_, out=out, imgsz=imgsz, trust=trust, overwrite=overwrite))

@@ -196,16 +196,15 @@ class Verified:
     def _chances(self, crops: Sequence[RGB]) -> NDArray[np.float64]:
         """How likely each crop shows a mitosis: tissue has no up or down, so that likely ones are
         seen in all positions."""
-        chances = torch.zeros(len(crops))
-        if crops:
-            first = self._logits(crops)
-            likely = torch.nonzero(first.sigmoid() >= LIKELY).ravel()
+        if not crops:
+            return np.empty(0)
+        logits = self._logits(crops)
+        likely = torch.nonzero(logits.sigmoid() >= LIKELY).ravel()
+        if len(likely):
             again = [turned(crops[i], *how) for how in TURNED for i in likely]
-            if again:
-                others = self._logits(again).view(len(TURNED), -1)
-                first[likely] = torch.vstack([first[likely], others]).mean(0)
-            chances = first.sigmoid()
-        return np.asarray(chances.numpy(), np.float64)
+            others = self._logits(again).view(len(TURNED), -1)
+            logits[likely] = torch.vstack([logits[likely], others]).mean(0)
+        return np.asarray(logits.sigmoid().numpy(), np.float64)
 
     def _logits(self, crops: Sequence[RGB]) -> torch.Tensor:
         batches = [as_input(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]
