@@ -480,7 +480,8 @@ def test_without_a_server_nothing_is_lost_and_leaving_is_asked(site: Site, tmp_p
         dialog.dismiss()
 
     page.once("dialog", stay)
-    page.get_by_role("link", name="My batches").click()
+    with page.expect_event("dialog"):  # the click does not wait until the page has heard of it
+        page.get_by_role("link", name="My batches").click()
     expect(page.locator(".marks .mark")).to_have_count(1)
     assert "not saved" in asked[0]
     page.context.set_offline(False)
