@@ -17,8 +17,17 @@ from converters.files import write_json
 from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.detectors.base import load_detector
 from mitoyolo.detectors.card import Card
-from mitoyolo.detectors.families import MODELS, YOLO, Family, TrainingRecipe
-from mitoyolo.detectors.training import BEST, LAST, STATE, Outcome, Score, Training, score_tiles
+from mitoyolo.detectors.families import MODELS, YOLO, Family, TrainingRecipe, recipe_of
+from mitoyolo.detectors.training import (
+    BEST,
+    LAST,
+    STATE,
+    Outcome,
+    Score,
+    Training,
+    peak_memory_mib,
+    score_tiles,
+)
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.distributed import (
     Process,
@@ -38,9 +47,9 @@ from mitoyolo.report.training import draw_curves
 from mitoyolo.stopping import Stopped, stoppable
 from mitoyolo.tiles import DEFAULT_OVERLAP
 from mitoyolo.train_options import (
-    OF_MACHINE,
     TrainOptions,
     asks_for_processes,
+    computing_of,
     launch_of,
 )
 
@@ -163,16 +172,14 @@ def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
     dataset = open_dataset(data)
     _check(dataset)
     weights = find_weights(options.weights, options.model)
-    reader = import_module(family.recipe)
-    recipe: TrainingRecipe = reader.read_recipe(options.model, options.recipe, options.settings)
+    recipe = recipe_of(options.model, options.recipe, options.settings)
     batch = options.batch or recipe.batch
     _check_batch(batch, options.accumulate, world)
     imgsz = options.imgsz or recipe.imgsz or max(max(t.width, t.height) for t in dataset.tiles)
     imgsz = -(-imgsz // family.stride) * family.stride
-    settings = {key: value for key, value in recipe.to_dict().items() if key not in OF_MACHINE}
     arguments = {
         **options.computing(),
-        "settings": settings,
+        "settings": computing_of(recipe),
         "imgsz": imgsz,
         "batch": batch,
         "weights": str(weights.resolve()) if weights else "none",
@@ -254,7 +261,7 @@ def _train(
             / outcome.clock.total,
             own_code_s=outcome.clock.own,
             validation_scoring_s=outcome.clock.scoring,
-            peak_memory_mib=outcome.peak_memory_mib,
+            peak_memory_mib=peak_memory_mib(),
         )
     return run / BEST
 

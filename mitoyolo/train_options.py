@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from converters.errors import OptionError
+from mitoyolo.detectors.families import TrainingRecipe
 from mitoyolo.distributed import devices_for
 from mitoyolo.launch import Launch
 
@@ -70,6 +71,11 @@ RUNNING = {"device", "ddp", "nproc", "nnodes", "node_rank", "rdzv", "restarts"}
 
 OF_MACHINE = {"workers", "cache", "verbose"}
 """The same of a recipe's settings."""
+
+
+def computing_of(recipe: TrainingRecipe) -> dict[str, Any]:
+    """Those settings of a recipe that decide what is computed, for a run's record."""
+    return {name: value for name, value in recipe.to_dict().items() if name not in OF_MACHINE}
 
 
 def launch_of(options: TrainOptions) -> Launch:

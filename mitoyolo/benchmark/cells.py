@@ -27,6 +27,7 @@ from mitoyolo.benchmark.entries import Entry
 from mitoyolo.benchmark.peers import PEERS, RECORD
 from mitoyolo.dataset import Dataset
 from mitoyolo.detectors.base import Detector, load_detector
+from mitoyolo.detectors.families import recipe_of
 from mitoyolo.detectors.training import BEST, LAST
 from mitoyolo.detectors.weights import find_weights
 from mitoyolo.evaluation.protocols import Protocol, get_protocol
@@ -36,6 +37,7 @@ from mitoyolo.jobs import RUN_FILE, content_hash, open_job
 from mitoyolo.progress import is_quiet
 from mitoyolo.train import INDEX as TRAINED
 from mitoyolo.train import bare_card
+from mitoyolo.train_options import computing_of
 from mitoyolo.training_process import TrainingError, run_training, seconds_of
 from mitoyolo.val import INDEX as METRICS
 from mitoyolo.val import score, threshold_on_val
@@ -181,6 +183,7 @@ def complete(
     arguments = {
         "model": cell.entry.name,
         "options": cell.options,
+        "recipe": None if cell.entry.is_peer else computing_of(recipe_of(cell.entry.model)),
         "weights": content_hash(cell.start) if cell.start else "none",
         "dataset_hash": cell.dataset.hash(),
         "device": cell.device,

@@ -5,7 +5,9 @@ Neither torch nor a family's own libraries are imported here: a module is import
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
 from converters.errors import InputError
@@ -114,6 +116,20 @@ RCNN = {
 }
 MODELS = YOLO | RCNN
 """The name of each model -> its family; pretrained files are named as torchvision names them."""
+
+
+def recipe_of(
+    model: str, name: str | None = None, changes: Mapping[str, Any] | None = None
+) -> TrainingRecipe:
+    """How a model trains, as its family's ``read_recipe`` tells, whose errors it raises.
+
+    Examples
+    --------
+    >>> recipe_of("yolov5n").verify
+    True
+    """
+    recipe: TrainingRecipe = import_module(MODELS[model].recipe).read_recipe(model, name, changes)
+    return recipe
 
 
 def family_of(model: object, file: object) -> Family:

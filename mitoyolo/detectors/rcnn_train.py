@@ -44,7 +44,6 @@ from mitoyolo.detectors.training import (
     Training,
     epoch_line,
     outcome_from_dict,
-    peak_memory_mib,
     score_tiles,
 )
 from mitoyolo.distributed import gathered
@@ -79,7 +78,6 @@ def fit(training: Training) -> Outcome:
     with foreseen(RELIEF):
         trainer = RcnnTrainer(training)
         trainer.train()
-    trainer.outcome.peak_memory_mib = peak_memory_mib()
     return trainer.outcome
 
 

@@ -62,7 +62,6 @@ class Outcome:
     epochs: int = 0
     batch: int = 0
     sessions: list[int] = field(default_factory=list)
-    peak_memory_mib: dict[str, float] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
 
     def to_dict(self) -> dict[str, Any]:

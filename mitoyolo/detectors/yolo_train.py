@@ -39,7 +39,6 @@ from mitoyolo.detectors.training import (
     Training,
     epoch_line,
     outcome_from_dict,
-    peak_memory_mib,
     score_tiles,
 )
 from mitoyolo.detectors.yolo import CONFIDENCE, MAX_DETECTIONS, NMS_IOU, start_model, write_start
@@ -430,7 +429,6 @@ def fit(training: Training) -> Outcome:
     with foreseen("give a smaller --batch or --imgsz, or a smaller --model"):
         trainer = MitosisTrainer(training)
         trainer.train()
-    trainer.outcome.peak_memory_mib = peak_memory_mib()
     return trainer.outcome
 
 

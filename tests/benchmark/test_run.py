@@ -176,6 +176,17 @@ def test_other_arguments_are_refused(
     assert len(trained) == 1
 
 
+def test_a_training_by_another_recipe_is_not_taken_for_one_by_this(
+    call: Call, data: Path, trained: list[list[str]], monkeypatch: Patch
+) -> None:
+    call(data)
+    monkeypatch.setattr("mitoyolo.detectors.recipe.DEFAULT", "ultralytics")
+    done = call(data)
+    assert done.code == 1
+    assert "recipe" in done.error
+    assert len(trained) == 1
+
+
 def test_a_call_that_is_stopped_leaves_the_tables_of_whole_seeds(
     call: Call, data: Path, trained: list[list[str]], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
