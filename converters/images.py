@@ -1,4 +1,4 @@
-"""Image files: found in a folder, and their size and µm/px read without decoding the pixels."""
+"""Image files: found in a folder, and their size read without decoding the pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import tifffile
 from PIL import Image
 
 from converters.errors import InputError
@@ -22,11 +21,6 @@ SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".sv
 """Whole-slide formats, which OpenSlide reads."""
 
 PICTURE_SUFFIXES = IMAGE_SUFFIXES + SLIDE_SUFFIXES
-
-PLAUSIBLE_MPP = (0.05, 20.0)
-"""µm/px outside this range is a screen or print resolution, not a microscope's."""
-
-_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF ResolutionUnit: inch, centimetre
 
 # The limit guards servers against decompression bombs; frames of whole-slide size are normal here.
 Image.MAX_IMAGE_PIXELS = None
@@ -177,56 +171,8 @@ def _exif_of_png(path: Path) -> bytes:
     return b""
 
 
-def image_mpp(path: Path) -> tuple[float, float] | None:
-    """µm per pixel across and down from a slide's properties or TIFF resolution tags, or None.
-
-    Of other images nothing is asked: a JPEG's or PNG's density is a screen's in practice. A value
-    outside :data:`PLAUSIBLE_MPP` is no microscope's and is ignored.
-
-    Source: OpenSlide's properties ``openslide.mpp-x`` and ``openslide.mpp-y``; TIFF 6.0
-    specification, tags 282 (XResolution), 283 and 296.
-    """
-    reader = _MPP.get(path.suffix.lower())
-    try:
-        mpp = reader(path) if reader else None
-    except Exception:  # damaged tags; whether the image itself is readable shows elsewhere
-        return None
-    return plausible(mpp)
-
-
-def plausible(mpp: tuple[float, float] | None) -> tuple[float, float] | None:
-    """A µm/px that a microscope can have, else None."""
-    low, high = PLAUSIBLE_MPP
-    return mpp if mpp and all(low <= value <= high for value in mpp) else None
-
-
 def open_slide(path: Path) -> Any:
     """OpenSlide's slide, a context manager."""
     import openslide  # its library loads when a slide is met, not before
 
     return openslide.OpenSlide(path)
-
-
-def _slide_mpp(path: Path) -> tuple[float, float]:
-    with open_slide(path) as slide:
-        found = slide.properties
-        return (float(found["openslide.mpp-x"]), float(found["openslide.mpp-y"]))
-
-
-def _tiff_mpp(path: Path) -> tuple[float, float] | None:
-    with tifffile.TiffFile(path) as tiff:
-        tags = tiff.pages.first.tags
-        unit = _UNIT_UM.get(int(tags["ResolutionUnit"].value))
-        if unit is None:
-            return None
-        x, y = (
-            unit * tags[name].value[1] / tags[name].value[0]
-            for name in ("XResolution", "YResolution")
-        )
-        return (x, y)
-
-
-_MPP = {
-    **dict.fromkeys((".tif", ".tiff"), _tiff_mpp),
-    **dict.fromkeys(SLIDE_SUFFIXES, _slide_mpp),
-}

@@ -20,7 +20,7 @@ import numpy as np
 
 from converters.errors import InputError
 from converters.geometry import Point, points_box
-from converters.images import plausible
+from converters.image_mpp import plausible
 from converters.labels import canonical_label
 from converters.model import LABELS, AnnotationSet
 from converters.read_options import ReadOptions

@@ -21,7 +21,7 @@ from converters.checked import number
 from converters.errors import InputError, MissingMppError
 from converters.files import read_json
 from converters.geometry import Box, Point
-from converters.images import image_mpp
+from converters.image_mpp import image_mpp
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.left_out import Problem

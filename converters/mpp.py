@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from converters.errors import MissingMppError, OptionError
-from converters.images import image_mpp
+from converters.image_mpp import image_mpp
 from converters.model import ImageInfo
 from converters.presets import MPP_RANGE, Mpp, Preset
 
@@ -42,6 +42,21 @@ def _plausible(values: Iterable[float]) -> bool:
 def differ(a: Mpp, b: Mpp, tolerance: float = SPREAD) -> bool:
     """Whether two µm/px differ by more than ``tolerance`` on either axis."""
     return any(abs(p - q) > tolerance * min(p, q) for p, q in zip(a, b, strict=True))
+
+
+def size_at(size: tuple[int, int], mpp: Mpp, at: Mpp) -> tuple[int, int]:
+    """Width and height in whole pixels, one at least, at ``at`` µm/px of what has ``size`` at
+    ``mpp``.
+
+    Examples
+    --------
+    >>> size_at((1000, 800), (0.2425, 0.2425), (0.25, 0.25))
+    (970, 776)
+    """
+    width, height = (
+        max(1, round(side * um / wanted)) for side, um, wanted in zip(size, mpp, at, strict=True)
+    )
+    return width, height
 
 
 def resolve_mpp(

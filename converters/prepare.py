@@ -13,7 +13,7 @@ from pathlib import Path
 
 from converters.geometry import clip_box, square_um
 from converters.model import Annotation, AnnotationSet, Drop, ImageInfo
-from converters.mpp import needed_mpp
+from converters.mpp import needed_mpp, size_at
 
 BOXES = ("ellipse", "fixed")
 
@@ -215,12 +215,12 @@ def rescale(found: AnnotationSet, at_mpp: float) -> AnnotationSet:
     """
     new: dict[str, ImageInfo] = {}
     for image in found.images:
-        mpp_x, mpp_y = needed_mpp(image)
+        mpp = needed_mpp(image)
         if image.size is None:
             raise ValueError(f"{image.source} has no size")
-        width = max(1, round(image.width * mpp_x / at_mpp))
-        height = max(1, round(image.height * mpp_y / at_mpp))
-        new[image.source] = replace(image, width=width, height=height, mpp=(at_mpp, at_mpp))
+        at = (at_mpp, at_mpp)
+        width, height = size_at(image.size, mpp, at)
+        new[image.source] = replace(image, width=width, height=height, mpp=at)
     return resized(found, new)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from converters.checked import checked_size
 from converters.errors import InputError, MissingMppError
 from converters.files import write_bytes, write_json
-from converters.mpp import Mpp
+from converters.mpp import Mpp, size_at
 from converters.slide_tiles import INDEX, TILES
 from mitoyolo.dataset import Tile, write_manifest
 from mitoyolo.images import encode_rgb
@@ -154,7 +154,7 @@ def _folders(slides: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 def _task(path: Path, folder: Path, options: TileOptions) -> Task:
     with open_slide(path) as slide:
-        (width, height), own_mpp, at = slide.size, slide.mpp, options.at_mpp
+        size, own_mpp, at = slide.size, slide.mpp, (options.at_mpp, options.at_mpp)
     mpp = options.mpp or own_mpp
     if mpp is None:
         raise MissingMppError(
@@ -163,15 +163,15 @@ def _task(path: Path, folder: Path, options: TileOptions) -> Task:
             fix="state it by --mpp F, for example --mpp 0.25",
         )
     # as stated, however near to the slide's own: exactly that is level 0, pixel by pixel
-    at_size = (max(1, round(width * mpp[0] / at)), max(1, round(height * mpp[1] / at)))
+    at_size = size_at(size, mpp, at)
     return Task(
         slide=path,
         folder=folder,
-        size=(width, height),
+        size=size,
         mpp=mpp,
         own_mpp=own_mpp,
-        at_size=checked_size(at_size, path, f"at {at:g} µm/px"),
-        at_mpp=mpp if at_size == (width, height) else (at, at),
+        at_size=checked_size(at_size, path, f"at {options.at_mpp:g} µm/px"),
+        at_mpp=mpp if at_size == size else at,
     )
 
 

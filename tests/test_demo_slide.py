@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 from slides_rendered import textured
 
 from converters.errors import InputError
-from converters.images import image_mpp
+from converters.image_mpp import image_mpp
 from mitoyolo.demo import slide
 from mitoyolo.demo.slide import Truth, render_slide
 from mitoyolo.slides.overview import tissue_map

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from converters.errors import InputError
-from converters.images import image_mpp, image_size
+from converters.image_mpp import image_mpp
+from converters.images import image_size
 from mitoyolo.images import LARGEST_SLIDE, RGB, read_rgb
 from mitoyolo.slides.base import Closing, check_inside
 from mitoyolo.tiles import Window

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from converters.mpp import Mpp, differ
+from converters.mpp import Mpp, differ, size_at
 from mitoyolo.images import RGB
 from mitoyolo.slides.base import Slide, check_inside, is_reduction
 from mitoyolo.tiles import Window
@@ -101,7 +101,7 @@ def grid_size(size: tuple[int, int], mpp: Mpp | None, at: Mpp | None) -> tuple[i
     """Width and height at ``at`` µm/px of what has ``size`` at ``mpp``; alike within 5 %: as is."""
     if mpp is None or at is None or not differ(at, mpp):
         return size
-    return (max(1, round(size[0] * mpp[0] / at[0])), max(1, round(size[1] * mpp[1] / at[1])))
+    return size_at(size, mpp, at)
 
 
 def _steps(whole: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:

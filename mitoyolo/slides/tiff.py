@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -14,12 +13,10 @@ from threading import Lock
 
 import numpy as np
 import tifffile
-from defusedxml import ElementTree
 from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
 
 from converters.errors import InputError
-from converters.images import image_mpp, plausible
-from converters.mpp import Mpp
+from converters.image_mpp import image_mpp, tiff_mpp
 from mitoyolo.images import RGB, over_white
 from mitoyolo.slides.base import Closing, check_inside, is_reduction, unreadable
 from mitoyolo.tiles import Window
@@ -29,9 +26,6 @@ CACHE = 256 * 2**20
 
 LARGEST_PART = 64 * 2**20
 """Bytes of one decoded strip or tile; in larger ones a window would cost far more than itself."""
-
-_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
-"""Unit -> µm, as OME-XML and ImageJ write it (both letters mu)."""
 
 
 class NotThisWay(Exception):
@@ -56,7 +50,7 @@ class TiffSlide(Closing):
         self.path = path
         try:
             with TiffFile(path) as tiff:
-                self.mpp = plausible(_said_mpp(tiff)) or image_mpp(path)
+                self.mpp = tiff_mpp(tiff) or image_mpp(path)
                 self._parts = list(_levels(tiff))
         except NotThisWay:
             raise
@@ -208,45 +202,6 @@ def _levels(tiff: TiffFile) -> Iterator[_Parts]:
             with suppress(NotThisWay):  # a level fewer costs time, not truth
                 last = _Parts(page)
                 yield last
-
-
-def _said_mpp(tiff: TiffFile) -> Mpp | None:
-    """What the description says, which comes before tags that programs fill in unasked."""
-    return _ome_mpp(tiff) or _imagej_mpp(tiff) or _aperio_mpp(tiff)
-
-
-def _aperio_mpp(tiff: TiffFile) -> Mpp | None:
-    if not tiff.is_svs:
-        return None
-    found = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", tiff.pages.first.description)
-    return (float(found[1]), float(found[1])) if found else None
-
-
-def _ome_mpp(tiff: TiffFile) -> Mpp | None:
-    """Of the first image. Source: OME-XML schema 2016-06, Pixels/@PhysicalSizeX, ...XUnit (µm)."""
-    if not tiff.ome_metadata:
-        return None
-    pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
-    if pixels is None:
-        return None
-    try:
-        x, y = (
-            float(pixels.attrib[f"PhysicalSize{axis}"])
-            * _UM[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-            for axis in "XY"
-        )
-    except (KeyError, ValueError):
-        return None
-    return (x, y)
-
-
-def _imagej_mpp(tiff: TiffFile) -> Mpp | None:
-    """ImageJ writes pixels per unit as the TIFF's resolution, and the unit in its description."""
-    unit = _UM.get(str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ"))
-    if unit is None:
-        return None
-    x, y = tiff.pages.first.get_resolution()
-    return (unit / x, unit / y) if x and y else None
 
 
 def _damaged(path: Path) -> InputError:

@@ -10,6 +10,7 @@ import tifffile
 
 from converters import images
 from converters.errors import InputError
+from converters.image_mpp import openslide_mpp
 from mitoyolo.images import RGB, over_white
 from mitoyolo.slides.base import Closing, check_inside, unreadable
 from mitoyolo.tiles import Window
@@ -47,13 +48,7 @@ class VendorSlide(Closing):
         self.levels: tuple[tuple[int, int], ...] = self._handle.level_dimensions
         self.size = self.levels[0]
         self._steps: tuple[float, ...] = self._handle.level_downsamples
-        found = self._handle.properties
-        try:
-            mpp = (float(found["openslide.mpp-x"]), float(found["openslide.mpp-y"]))
-        except (KeyError, ValueError):
-            self.mpp = None
-        else:
-            self.mpp = images.plausible(mpp)
+        self.mpp = openslide_mpp(self._handle)
 
     def _open(self) -> Any:
         try:

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from converters.images import PLAUSIBLE_MPP
+from converters.image_mpp import PLAUSIBLE_MPP
 from mitoyolo.web import batches, slides
 from mitoyolo.web.access import Admin, CurrentUser, Db, SettingsOf, slide_for
 from mitoyolo.web.bodies import Body

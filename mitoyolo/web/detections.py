@@ -18,10 +18,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from converters.files import read_csv, read_json
+from converters.mpp import size_at
 from mitoyolo.inference.hotspot import reach_um
 from mitoyolo.inference.merge import MERGE_UM
 from mitoyolo.inference.tables import DETECTION_COLUMNS, DETECTIONS
-from mitoyolo.slides.scaled import grid_size
 from mitoyolo.web import batches, jobs
 from mitoyolo.web.access import ApiError
 from mitoyolo.web.annotations import Conflict, current, newest, save
@@ -157,7 +157,7 @@ def grid_for(db: Session, user: User, slide: Slide) -> Grid | None:
     tiles = {(tile.column, tile.row): tile for tile in db.scalars(query)}
     if not tiles:
         return None
-    width, height = grid_size(
+    width, height = size_at(
         (slide.width, slide.height), (slide.mpp_x, slide.mpp_y), tile_mpp(slide)
     )
     return Grid(

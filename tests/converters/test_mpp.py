@@ -10,10 +10,11 @@ import pytest
 import tifffile
 
 from converters.errors import MissingMppError, OptionError
-from converters.images import image_mpp
+from converters.image_mpp import image_mpp
 from converters.model import ImageInfo
 from converters.mpp import Mpp, differ, parse_mpp, resolve_mpp
 from converters.presets import Preset, Scanner
+from mitoyolo.slides.reader import open_slide
 
 PRESET = Preset(
     "p",
@@ -56,6 +57,37 @@ def info(path: Path, scanner: str = "", mpp: Mpp | None = None) -> ImageInfo:
 def test_resolution_tags(tmp_path: Path, mpp: Mpp | None, unit: int, read: Mpp | None) -> None:
     found = image_mpp(tiff(tmp_path / "a.tif", mpp, unit))
     assert found == (read and pytest.approx(read, rel=1e-6))
+
+
+OME = (
+    '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels '
+    'ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="5" SizeY="4" SizeC="1" SizeZ="1" '
+    'SizeT="1" {size}><TiffData/></Pixels></Image></OME>'
+)
+
+
+@pytest.mark.parametrize(
+    ("description", "read"),
+    [
+        (OME.format(size='PhysicalSizeX="0.25" PhysicalSizeY="0.26"'), (0.25, 0.26)),
+        (OME.format(size='PhysicalSizeX="230" PhysicalSizeXUnit="nm" PhysicalSizeY="0.23"'),
+         (0.23, 0.23)),
+        (OME.format(size='PhysicalSizeX="250" PhysicalSizeY="250"'), (0.5, 0.5)),  # no microscope's
+        (OME.format(size=""), (0.5, 0.5)),
+        (OME[:80], (0.5, 0.5)),
+        ("Aperio Image Library v11\n5x4 |AppMag = 40|MPP = 0.2520", (0.252, 0.252)),
+        ("a frame", (0.5, 0.5)),
+    ],
+)  # fmt: skip
+def test_a_description_comes_before_the_tags_for_frames_as_for_slides(
+    tmp_path: Path, description: str, read: Mpp
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((4, 5, 3), np.uint8), description=description, metadata=None,
+                     resolution=(20_000, 20_000), resolutionunit="CENTIMETER")  # fmt: skip
+    assert image_mpp(path) == pytest.approx(read)
+    with open_slide(path) as slide:
+        assert slide.mpp == pytest.approx(read)
 
 
 def test_a_damaged_tiff_has_no_mpp_and_says_nothing(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import converters
 from converters.errors import InputError, OptionError
-from converters.images import PLAUSIBLE_MPP
+from converters.image_mpp import PLAUSIBLE_MPP
 from converters.presets import (
     Preset,
     Scanner,

@@ -19,7 +19,7 @@ import yaml
 
 from converters.errors import InputError
 from converters.files import read_json
-from converters.images import image_mpp
+from converters.image_mpp import image_mpp
 from mitoyolo.dataset import open_dataset
 from mitoyolo.images import read_rgb, write_rgb
 from mitoyolo.stain import colours

@@ -52,26 +52,26 @@ GLASS = (1, 0)
 class Scene:
     """A slide of two batches, which has been searched: anna reads the first, bert the second."""
 
-    def __init__(self, workbench: Workbench, anna: int, bert: int) -> None:
+    def __init__(self, workbench: Workbench, anna: int, bert: int, mpp: float = MPP) -> None:
         self.workbench = workbench
         with workbench.session() as db:
             slide = Slide(
                 name="T1", file="slide.tif", state=SlideState.READY, width=WIDTH, height=HEIGHT,
-                mpp_x=MPP, mpp_y=MPP, tile_mpp_x=TILE_MPP, tile_mpp_y=TILE_MPP, created_by=1,
+                mpp_x=mpp, mpp_y=mpp, tile_mpp_x=TILE_MPP, tile_mpp_y=TILE_MPP, created_by=1,
             )  # fmt: skip
             db.add(slide)
             db.flush()
             batches = [Batch(slide_id=slide.id, number=i) for i in (1, 2)]
             db.add_all(batches)
             db.flush()
-            size = (round(WIDTH * MPP / TILE_MPP), round(HEIGHT * MPP / TILE_MPP))
+            size = (round(WIDTH * mpp / TILE_MPP), round(HEIGHT * mpp / TILE_MPP))
             columns = len(starts(size[0], SIZE, 0))
             for i, window in enumerate(grid(*size, SIZE)):
                 row, column = divmod(i, columns)
                 if (column, row) == GLASS:
                     continue
                 tile = Tile(
-                    slide_id=slide.id, batch_id=batches[row].id, column=column, row=row,
+                    slide_id=slide.id, batch_id=batches[min(row, 1)].id, column=column, row=row,
                     left=window.x, top=window.y, width=window.width, height=window.height,
                     file=f"x{column}y{row}.png",
                 )  # fmt: skip
@@ -350,6 +350,20 @@ def test_a_changed_mpp_leaves_the_tiles_where_they_are(scene: Scene, admin: Test
     before = [item["tile_id"] for item in admin.get(scene.url).json()["detections"]]
     assert admin.patch(f"/api/slides/{scene.id}", json={"mpp": 0.5}).status_code == 200
     assert [item["tile_id"] for item in admin.get(scene.url).json()["detections"]] == before
+
+
+def test_tiles_of_nearly_the_slides_mpp_are_no_level_0(
+    workbench: Workbench, anna: TestClient
+) -> None:
+    reader = anna.get("/api/me").json()["id"]
+    scene = Scene(workbench, reader, reader, mpp=0.2425)  # 971 x 585 px of the tiles
+    scene.search(FOUND)
+    answer = ok(anna.post(f"{scene.url}/1", json={"label": "mitosis"}))
+    tile = scene.tile(3, 2)
+    assert answer["tile_id"] == tile.id
+    (mark,) = scene.marks(anna, tile.id)["elements"]
+    place = 960 * 971 / 1001 - tile.left, 560 * 585 / 603 - tile.top
+    assert mark["center"] == pytest.approx([*place, 0])
 
 
 def test_a_full_tile_takes_no_more(scene: Scene, anna: TestClient) -> None:
