@@ -23,12 +23,14 @@ from sqlalchemy.orm import Session
 
 from converters.errors import InputError
 from converters.files import read_json, write_json
+from converters.model import LABELS
 from converters.mpp import differ
 from converters.prepare import Selection
 from converters.slide_tiles import INDEX, TILES
 from mitoyolo import dataset
 from mitoyolo.convert.options import ConvertOptions
 from mitoyolo.convert.run import convert
+from mitoyolo.jobs import RUN_FILE
 from mitoyolo.web import audit
 from mitoyolo.web.access import ApiError
 from mitoyolo.web.agreement import consensus
@@ -42,7 +44,6 @@ from mitoyolo.web.users import CONSENSUS
 
 CADD4MBC = "cadd4mbc"
 FORMATS = (CADD4MBC, "yolo", "coco")
-LABELS = ("mitosis", "imposter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,9 +278,10 @@ _STORED = (".png", ".jpg", ".jpeg")
 
 
 def _pack(folder: Path, file: IO[bytes]) -> None:
-    """Zip a folder, following links, in the order of names."""
+    """Zip a folder, following links, in the order of names; but for ``run.json``, which tells how
+    the server was called and where its files lie."""
     with zipfile.ZipFile(file, "w", strict_timestamps=False) as packed:
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.name != RUN_FILE:
                 how = zipfile.ZIP_STORED if path.suffix in _STORED else zipfile.ZIP_DEFLATED
                 packed.write(path, path.relative_to(folder), compress_type=how)

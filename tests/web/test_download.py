@@ -169,6 +169,25 @@ def test_coco_is_what_convert_writes(
     assert len(boxes) == 3
 
 
+@pytest.mark.parametrize("to", ["cadd4mbc", "yolo", "coco"])
+def test_nothing_of_the_server_is_in_it(
+    drawn: tuple[str, list[dict]],
+    admin: TestClient,
+    settings: Settings,
+    to: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slide, _ = drawn
+    secret = "postgresql://mitoyolo:SECRET@host/name"
+    monkeypatch.setattr("sys.argv", ["mitoyolo", "serve", "--database", secret])
+    found = fetch(admin, slide, reader="anna", format=to)
+    assert found.namelist()
+    for name in found.namelist():
+        contents = found.read(name)
+        assert b"SECRET" not in contents, name
+        assert str(settings.folder).encode() not in contents, name
+
+
 def test_tiles_of_a_cut_slide_lie_on_it(settings: Settings, tmp_path: Path, cli: Cli) -> None:
     bench = Workbench(create_app(settings), settings)
     admin = bench.user("admin", Role.ADMIN)
