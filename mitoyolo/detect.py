@@ -26,6 +26,7 @@ from mitoyolo.inference.submissions import submission_paths, write_submission
 from mitoyolo.inference.summary import summarise
 from mitoyolo.inference.tables import (
     DETECTIONS,
+    SUMMARY,
     read_detections,
     write_detections,
     write_dsa,
@@ -40,7 +41,7 @@ from mitoyolo.report.detect import write_pictures
 from mitoyolo.slides.reader import open_slide
 from mitoyolo.tiles import DEFAULT_OVERLAP
 
-INDEX = "summary.json"
+INDEX = SUMMARY
 DEFAULT_TILE = 512
 
 

@@ -1,7 +1,8 @@
 """Predictions in files, whoever made them: read, placed on the truth's images, and checked.
 
-The kind of a file shows in the file itself. Pixels are those of the image named; MIDOG's files are
-in millimetres, and neither can be taken for the other unnoticed.
+The kind of a file shows in the file itself. Pixels are those of the image named, but for tables
+that have places in µm too: a slide is searched in its own pixels, and its truth may be in resampled
+ones. MIDOG's files are in millimetres, and neither can be taken for the other unnoticed.
 
 Source: the results format of COCO (cocodataset.org); MIDOG's submission format and its evaluation
 (DeepMicroscopy/MIDOG_evaluation_docker), which reads several images from one document.
@@ -19,14 +20,15 @@ import numpy as np
 
 from converters.checked import number
 from converters.errors import InputError
-from converters.files import read_rows
+from converters.files import read_json, read_rows
 from converters.images import find_files
 from converters.keys import Keys
 from converters.labels import canonical_label
 from converters.model import LABELS
 from mitoyolo.inference.merge import Detections, merge
-from mitoyolo.inference.tables import DETECTIONS, PREDICTIONS
+from mitoyolo.inference.tables import DETECTIONS, PREDICTIONS, SUMMARY
 from mitoyolo.inference.truths import Place, Truths, identity, json_or_none
+from mitoyolo.progress import note
 
 CHALLENGE_MM = 10.0
 """MIDOG's organisers take a coordinate above this for pixels; so it is done here where the size of
@@ -34,6 +36,9 @@ the image is not known."""
 
 _ENDLESS = (np.inf, np.inf)
 _ROUNDING_PX = 1e-6  # what a place on the edge may lose on its way to mm and back
+
+_ROUNDING = 1e-6
+"""Relative difference of µm/px that is none."""
 
 _SURE_PX = 100
 """How far an image must reach for millimetres to be told from pixels."""
@@ -236,6 +241,8 @@ def _read(file: Path, truths: Truths, find: Find) -> Iterator[Prediction]:
 
 def _read_table(file: Path, _: Any, truths: Truths, find: Find) -> Iterator[Prediction]:
     cells = (("x", ""), ("y", ""), ("score", ""), ("width", "0"), ("height", "0"))
+    searched = _searched(file)
+    resampled = False
     for line, row in read_rows(file, ("x", "y", "score")):
         where = f"line {line}"
         name = row.get("image", row.get("source"))
@@ -246,7 +253,36 @@ def _read_table(file: Path, _: Any, truths: Truths, find: Find) -> Iterator[Pred
         ]
         label = canonical_label(row.get("label") or "mitosis")
         place = find(name, file, where)
+        if searched is None or searched != place.size:  # else the same pixels, whatever their µm
+            across = _scale(x, row.get("x_um"), place.mpp[0], file, f"{where}, x_um")
+            down = _scale(y, row.get("y_um"), place.mpp[1], file, f"{where}, y_um")
+            resampled = resampled or (across, down) != (1, 1)
+            x, y, width, height = x * across, y * down, width * across, height * down
         yield Prediction(place, x, y, width, height, score, label, file, where)
+    if resampled:
+        note(f"{file}: its pixels are of another size than the truth's; its places in µm are used")
+
+
+def _searched(file: Path) -> tuple[int, int] | None:
+    """Width and height of the image that ``detect`` searched; None where it did not say so."""
+    summary = file.with_name(SUMMARY)
+    if file.name != DETECTIONS or not summary.is_file():
+        return None
+    keys = Keys.of(read_json(summary), str(summary), "")
+    if "size" not in keys.element:
+        return None
+    width, height = keys.point(keys.value("size"), "size")
+    return int(width), int(height)
+
+
+def _scale(px: float, um: str | None, mpp: float, file: Path, where: str) -> float:
+    """Pixels of ``mpp`` µm in a pixel of a table, by a place in pixels and, if told, in µm."""
+    if not um or not px:
+        return 1.0
+    scale = number(um, file, where) / px / mpp
+    if scale <= 0:
+        raise InputError(f"{um:.40} µm at {px:g} px", file=file, where=where)
+    return 1.0 if abs(scale - 1) < _ROUNDING else scale
 
 
 def _read_coco(file: Path, document: Any, truths: Truths, find: Find) -> Iterator[Prediction]:

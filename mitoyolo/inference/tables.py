@@ -20,6 +20,9 @@ PREDICTIONS = "predictions.csv"
 DETECTIONS = "detections.csv"
 """The table that ``detect`` writes, one an image."""
 
+SUMMARY = "summary.json"
+"""What ``detect`` writes beside it, last: the size of the image that was searched, among more."""
+
 PREDICTION_COLUMNS = ("image", "x", "y", "width", "height", "score", "label")
 DETECTION_COLUMNS = ("source", "x", "y", "width", "height", "score", "label", "x_um", "y_um")
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from conftest import Cli, table
 from rendered import Cell, Source, write_dataset
-from scored import MPP, Row, as_coco, as_folder, as_table, points, predicted
+from scored import MPP, SIZE, Row, as_coco, as_folder, as_table, points, predicted
 
 from converters.files import write_json
 from mitoyolo.evaluate import evaluate
+from mitoyolo.inference.tables import DETECTION_COLUMNS
 
 
 def test_predictions_on_tiles_are_moved_and_merged(tmp_path: Path) -> None:
@@ -245,6 +246,52 @@ def test_a_folder_without_predictions(tmp_path: Path, cli: Cli) -> None:
     assert result.code == 1 and "no predictions.csv, detections.csv or .json" in result.error
     result = cli("evaluate", "--truth", tmp_path / "t", "--predictions", tmp_path / "none.csv")
     assert result.code == 1 and "none.csv: no such file" in result.error
+
+
+# --- pixels of another size than the truth's -----------------------------------------------------
+
+
+def searched(root: Path, mpp: float, size: tuple[int, int]) -> Path:
+    """What ``detect`` writes of a picture of that many pixels, with the cells of image one."""
+    where = [(x * MPP / mpp, 30 * MPP / mpp) for x in (20, 48, 80)]
+    rows = [f"one.tif,{x},{y},16,16,0.9,mitosis,{x * mpp},{y * mpp}" for x, y in where]
+    write_json(root / "one" / "summary.json", {"size": size})
+    return table(root / "one" / "detections.csv", ",".join(DETECTION_COLUMNS), *rows)
+
+
+@pytest.mark.parametrize("mpp", [0.1, 0.485])
+def test_a_slides_own_pixels_are_brought_to_a_resampled_truth(
+    tmp_path: Path, cli: Cli, mpp: float
+) -> None:
+    found = searched(tmp_path, mpp, tuple(round(side * MPP / mpp) for side in SIZE))
+    result = cli("evaluate", "--truth", as_folder(tmp_path / "t"), "--predictions", found,
+                 "--out", tmp_path / "out")  # fmt: skip
+    assert result.code == 0
+    assert f"{found}: its pixels are of another size than the truth's" in result.err
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["tp"], metrics["fp"]) == (3, 0)
+    (row, *_) = (tmp_path / "out" / "predictions.csv").read_text().splitlines()[1:]
+    assert [float(cell) for cell in row.split(",")[1:5]] == pytest.approx(
+        [20, 30, 16 * mpp / MPP, 16 * mpp / MPP]
+    )
+
+
+def test_the_same_pixels_are_taken_as_they_are_whatever_each_says_of_their_um(
+    tmp_path: Path, cli: Cli
+) -> None:
+    found = searched(tmp_path, MPP, SIZE)
+    result = cli("evaluate", "--truth", as_folder(tmp_path / "t"), "--predictions", found,
+                 "--mpp", MPP * 2, "--radius-um", 2, "--protocol", "centroid")  # fmt: skip
+    assert result.code == 0 and "F1 0.750" in result.out, result.out
+    assert "another size" not in result.err
+
+
+@pytest.mark.parametrize("um", ["-5", "nan", "x"])
+def test_places_in_um_that_cannot_be(tmp_path: Path, cli: Cli, um: str) -> None:
+    found = table(tmp_path / "a.csv", ",".join(DETECTION_COLUMNS),
+                  f"one,20,30,16,16,0.9,mitosis,{um},15")  # fmt: skip
+    result = cli("evaluate", "--truth", as_folder(tmp_path / "t"), "--predictions", found)
+    assert result.code == 1 and "line 2, x_um" in result.error
 
 
 # --- millimetres and pixels ---------------------------------------------------------------------
