@@ -84,10 +84,10 @@ def tile_key(path: Path, root: Path) -> TileKey | None:
 class _Images:
     """The image files below a folder, found by tile key or by name."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, without: Path | None) -> None:
         self.root = root
         self.used: dict[Path, str] = {}  # the sources that documents made of images
-        self._pictures = Pictures(root)
+        self._pictures = Pictures(root, without)
         self.paths = self._pictures.paths
         self._keys = {path: tile_key(path, root) for path in self.paths}
         self._by_place: dict[tuple[int, int], list[tuple[TileKey, Path]]] = defaultdict(list)
@@ -163,7 +163,7 @@ def read(src: Path, options: ReadOptions) -> AnnotationSet:
         image no annotation (each unless ``options`` allow it).
     """
     reading = Reading(src, options, finds=False)
-    images = None if options.annotations_only else _Images(reading.folder)
+    images = None if options.annotations_only else _Images(reading.folder, reading.options.out)
     for path in reading.files(".json"):
         elements = None
         with reading.lenient("unreadable_file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,19 @@ from converters.model import AnnotationSet, ImageInfo
 
 
 class Pictures:
-    """The image files below a folder, found by the names that annotation files give them."""
+    """The image files below a folder, found by the names that annotation files give them.
 
-    def __init__(self, root: Path) -> None:
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    without : Path, optional
+        A folder in it in which nothing is looked for.
+    """
+
+    def __init__(self, root: Path, without: Path | None = None) -> None:
         self.root, self._depth = root, len(root.parts)
-        self.paths = list(find_files(root, PICTURE_SUFFIXES))
+        self.paths = outside(without, root, find_files(root, PICTURE_SUFFIXES))
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
@@ -66,6 +75,14 @@ class Pictures:
             fix="name the images' folder by --images, do without them by --annotations-only, "
             "or leave such out by --bad drop",
         )
+
+
+def outside(folder: Path | None, root: Path, paths: Iterable[Path]) -> list[Path]:
+    """Those of some paths below ``root`` that are not in ``folder``."""
+    if folder is None or root.resolve() not in folder.resolve().parents:
+        return list(paths)
+    inner = root / folder.resolve().relative_to(root.resolve())
+    return [path for path in paths if inner not in path.parents]
 
 
 def parts_of(name: str) -> tuple[str, ...]:

@@ -31,6 +31,9 @@ class ReadOptions:
     ----------
     images : Path or None
         Where the images are; None: beside the annotations.
+    out : Path or None
+        The folder that is written, in which nothing is looked for: it may lie beside the
+        annotation file.
     bad : {"stop", "drop"}
         An annotation or file that cannot be understood is an error, or is left out, counted and
         listed.
@@ -53,6 +56,7 @@ class ReadOptions:
     """
 
     images: Path | None = None
+    out: Path | None = None
     bad: str = "stop"
     unlabelled: str = "error"
     include_unlabelled: bool = False

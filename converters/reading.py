@@ -41,7 +41,7 @@ class Reading:
         self.folder = options.images or self.root
         self._finds = finds
         looks = finds and not options.annotations_only
-        self._pictures = Pictures(self.folder) if looks else None
+        self._pictures = Pictures(self.folder, options.out) if looks else None
 
     def files(self, *suffixes: str) -> list[Path]:
         """The annotation files: ``src`` itself, or those below it with one of ``suffixes``.

@@ -490,6 +490,24 @@ def test_output_and_input_apart(cadd: Path, tmp_path: Path, cli: Cli, place: str
     assert tree(cadd) == before
 
 
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_output_beside_an_annotation_file_and_its_images_is_no_input(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, unfinished: bool
+) -> None:
+    picture(tmp_path / "f1.png", 64, 64)
+    table(tmp_path / "marks.csv", "image,x,y", "f1.png,30,30")
+    monkeypatch.chdir(tmp_path)
+    call = ("convert", "marks.csv", "out", "--from", "csv", "--mpp", 0.25)
+    assert cli(*call).code == 0
+    before = tree(tmp_path / "out")
+    if unfinished:
+        (tmp_path / "out" / "dataset.yaml").unlink()
+    again = cli(*call)
+    assert again.code == 0, again.err
+    assert ("finished already" in again.err) != unfinished
+    assert tree(tmp_path / "out") == before
+
+
 # --- bad input --------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from converters.errors import OptionError
 from converters.images import all_files
 from converters.mpp import Mpp
+from converters.pictures import outside
 from converters.prepare import Selection
 from converters.presets import Preset, load_preset
 from converters.registry import FORMATS, SPECIAL
@@ -137,7 +138,7 @@ def parse_augment(text: str) -> tuple[str, ...]:
 
 
 def arguments(
-    src: Path, options: ConvertOptions, name: str, preset: Preset | None
+    src: Path, out: Path, options: ConvertOptions, name: str, preset: Preset | None
 ) -> dict[str, Any]:
     """What decides the bytes of the output, the state of the input included, as JSON types.
 
@@ -145,7 +146,7 @@ def arguments(
     """
     beside = src if src.is_dir() else src.parent
     roots = [src] if options.annotations_only else [src, options.images or beside]
-    inputs = {path for root in roots for path in _files(root.resolve())}
+    inputs = {path for root in roots for path in _files(root.resolve(), out)}
     if options.split_file:
         inputs.add(options.split_file.resolve())
     values = asdict(options)
@@ -162,8 +163,10 @@ def arguments(
     )
 
 
-def _files(root: Path) -> list[Path]:
-    return [root] if root.is_file() else [path for path in all_files(root) if path.name != CHECK]
+def _files(root: Path, out: Path) -> list[Path]:
+    if root.is_file():
+        return [root]
+    return [path for path in outside(out, root, all_files(root)) if path.name != CHECK]
 
 
 def _plain(value: Any) -> Any:

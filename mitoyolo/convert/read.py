@@ -25,9 +25,9 @@ from mitoyolo.progress import track
 
 
 def read_source(
-    src: Path, name: str, options: ConvertOptions, preset: Preset | None
+    src: Path, out: Path, name: str, options: ConvertOptions, preset: Preset | None
 ) -> AnnotationSet:
-    """Everything in ``src`` by the reader of format ``name``.
+    """Everything in ``src``, and not in ``out``, by the reader of format ``name``.
 
     Under ``bad="drop"`` every image is decoded once, so that a damaged one is left out before
     splits and tiles are planned, not met in the middle of writing. Tiles that ``mitoyolo tile``
@@ -42,6 +42,7 @@ def read_source(
         src,
         ReadOptions(
             images=options.images,
+            out=out,
             bad=options.bad,
             unlabelled=options.unlabelled,
             include_unlabelled=options.include_unlabelled,

@@ -57,7 +57,7 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
     name, preset = format_and_preset(options)
     options = with_preset(options, preset)
     _check_paths(src, out, options)
-    found = read_source(src, name, options, preset)
+    found = read_source(src, out, name, options, preset)
     _check_tiles(found, options)
     notes: list[str] = []  # said at the end: an error on the way is the only line
     found.images = resolve_mpp(
@@ -79,7 +79,7 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
     with open_job(
         out,
         command="convert",
-        arguments=arguments(src, options, name, preset),
+        arguments=arguments(src, out, options, name, preset),
         index=index,
         overwrite=overwrite,
     ) as job:
