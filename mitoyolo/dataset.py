@@ -23,6 +23,7 @@ from converters.files import read_rows, read_text, write_csv, write_text
 from converters.model import LABELS, SPLITS, Annotation, Drop
 from converters.shapes import Shape
 from converters.yolo import rows
+from mitoyolo.tiles import Window
 
 INDEX = "dataset.yaml"
 MANIFEST = "manifest.csv"
@@ -106,6 +107,11 @@ class Tile:
     def size(self) -> tuple[int, int]:
         """Width and height in px."""
         return (self.width, self.height)
+
+    @property
+    def window(self) -> Window:
+        """Its rectangle in the source image."""
+        return Window(self.x, self.y, self.width, self.height)
 
 
 @dataclass(frozen=True, slots=True)

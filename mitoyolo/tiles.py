@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+
+import numpy as np
 
 DEFAULT_OVERLAP = 64
 """px shared by neighbouring tiles: a mitosis of 16 µm at 0.25 µm/px fits in whole."""
@@ -60,6 +63,37 @@ def parts(width: int, height: int, columns: int, rows: int) -> list[Window]:
         for left, right in pairwise(xs)
         if right > left and bottom > top
     ]
+
+
+def extent(windows: Sequence[Window]) -> tuple[int, int]:
+    """Width and height of the smallest image that holds some windows."""
+    return (
+        max(each.x + each.width for each in windows),
+        max(each.y + each.height for each in windows),
+    )
+
+
+def covered(windows: Sequence[Window]) -> int:
+    """How many pixels lie in at least one of some windows.
+
+    Examples
+    --------
+    >>> covered([Window(0, 0, 10, 10), Window(5, 0, 10, 10), Window(40, 40, 2, 2)])
+    154
+    """
+    left, top, width, height = np.array(
+        [(each.x, each.y, each.width, each.height) for each in windows], np.int64
+    ).reshape(-1, 4).T  # fmt: skip
+    order = np.argsort(left)
+    left, top = left[order], top[order]
+    right, bottom = left + width[order], top + height[order]
+    total = 0
+    for upper, lower in pairwise(np.unique([top, bottom])):  # a strip that no window ends within
+        through = (top <= upper) & (bottom >= lower)
+        reached = np.maximum.accumulate(np.append(0, right[through]))
+        new = reached[1:] - np.maximum(left[through], reached[:-1])
+        total += int(new.clip(0).sum()) * int(lower - upper)
+    return total
 
 
 def starts(length: int, size: int, overlap: int) -> list[int]:

@@ -177,7 +177,7 @@ def test_only_the_first_are_shown_and_it_is_said(tmp_path: Path) -> None:
 
 
 def test_a_slide_is_not_drawn_whole() -> None:
-    huge = one_field(area_mm2=LARGEST * 0.25 / 1e6 * 1.01)
+    huge = one_field(size=(10_000, LARGEST // 10_000 + 1))
     small = one_field(image="small", truth=places(), truth_sizes=None)
     text = gallery([huge, small], 0.5, lambda source, window: paint(200, 120, []))
     assert captions(text) == ["small: 0 annotated, 3 detected"]

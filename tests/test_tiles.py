@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitoyolo.tiles import Window, grid, starts
+from mitoyolo.tiles import Window, covered, extent, grid, starts
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,21 @@ def test_every_point_of_an_image_is_in_a_tile_inside_it(
 def test_edges(x: float, y: float, inside: bool) -> None:
     window = Window(10, 20, 50, 30)
     assert window.holds(x, y, image_width=100, image_height=50) == inside
+
+
+SIDES = st.integers(0, 12)
+
+
+@given(st.lists(st.builds(Window, SIDES, SIDES, SIDES, SIDES), min_size=1, max_size=8))
+def test_covered_pixels_are_counted_once(windows: list[Window]) -> None:
+    seen = np.zeros((24, 24), bool)
+    for each in windows:
+        seen[each.y : each.y + each.height, each.x : each.x + each.width] = True
+    assert covered(windows) == seen.sum()
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_a_grid_covers_its_image(width: int, height: int) -> None:
+    windows = grid(width, height, 64, 16)
+    assert extent(windows) == (width, height)
+    assert covered(windows) == width * height

@@ -47,6 +47,8 @@ class Field:
         Centroids of the annotated look-alikes (hard negatives).
     imposter_detections, imposter_scores : (j, 2), (j,) float64, optional
         What was detected as a look-alike, by detectors that have this class.
+    size : (int, int), optional
+        Width and height of the image in pixels, as far as it is known.
     area_mm2 : float, optional
         The area that was searched, for counts per mm².
     domain : dict
@@ -72,6 +74,7 @@ class Field:
     imposters: FloatArray = dataclasses.field(default_factory=_none)
     imposter_detections: FloatArray = dataclasses.field(default_factory=_none)
     imposter_scores: FloatArray = dataclasses.field(default_factory=lambda: np.empty(0))
+    size: tuple[int, int] | None = None
     area_mm2: float | None = None
     domain: dict[str, str] = dataclasses.field(default_factory=dict)
 

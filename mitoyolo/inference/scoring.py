@@ -16,7 +16,7 @@ from mitoyolo.dataset import Dataset, Tile
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.stitch import NOTHING, stitch
-from mitoyolo.tiles import Window
+from mitoyolo.tiles import covered, extent
 
 
 def by_source(tiles: Sequence[Tile], of_tile: Mapping[str, Detections]) -> dict[str, Detections]:
@@ -34,7 +34,7 @@ def by_source(tiles: Sequence[Tile], of_tile: Mapping[str, Detections]) -> dict[
         of_source[tile.source].append(tile)
     return {
         source: stitch(
-            [Window(tile.x, tile.y, tile.width, tile.height) for tile in members],
+            [tile.window for tile in members],
             [of_tile.get(tile.name, NOTHING) for tile in members],
             members[0].mpp,
         )
@@ -74,8 +74,7 @@ def fields_of(
         found = _of_class(of_source.get(source, NOTHING), classes, label)
         others = _of_class(of_source.get(source, NOTHING), classes, other)
         mitoses, imposters = (_rows(truths[source, name]) for name in (label, other))
-        width = max(tile.x + tile.width for tile in members)
-        height = max(tile.y + tile.height for tile in members)
+        windows = [tile.window for tile in members]
         fields.append(
             Field(
                 image=source,
@@ -90,7 +89,8 @@ def fields_of(
                 imposters=imposters[:, :2],
                 imposter_detections=others[:, :2],
                 imposter_scores=others[:, 4],
-                area_mm2=width * first.mpp[0] * height * first.mpp[1] / 1e6 or None,
+                size=extent(windows),
+                area_mm2=covered(windows) * first.mpp[0] * first.mpp[1] / 1e6 or None,
                 domain={"scanner": first.scanner, "tumour": first.tumour},
             )
         )

@@ -40,6 +40,7 @@ from mitoyolo.evaluation.fields import Field
 from mitoyolo.inference.merge import Detections
 from mitoyolo.inference.scoring import fields_of
 from mitoyolo.progress import note
+from mitoyolo.tiles import covered, extent
 
 ALL = "all"
 """The splits together, of predictions by models of which each has not seen what it is scored on."""
@@ -202,13 +203,15 @@ def _places(dataset: Dataset, splits: tuple[str, ...]) -> Iterator[tuple[str, Pl
         marks[mark.source].append(mark)
     for source, members in tiles.items():
         first, found = members[0], marks[source]
-        size = (max(t.x + t.width for t in members), max(t.y + t.height for t in members))
+        windows = [tile.window for tile in members]
+        size = extent(windows)
         reach = (
             max([size[0], *(mark.x for mark in found)]),
             max([size[1], *(mark.y for mark in found)]),
         )
-        # of a training image --background may have left the outermost tiles out
-        known = size if all(size) and first.split != "train" else None
+        # the outermost tiles may be left out: of a slide glass, of a training image --background
+        whole_image = covered(windows) == size[0] * size[1] > 0 and first.split != "train"
+        known = size if whole_image else None
         whole = Place(source, 0, 0, known, reach, first.mpp)
         yield source, whole
         for tile in members:

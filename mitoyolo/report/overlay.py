@@ -12,7 +12,7 @@ from converters.mpp import Mpp
 from mitoyolo.dataset import Dataset
 from mitoyolo.images import RGB, read_rgb, resize
 from mitoyolo.inference.hotspot import Hotspot, reach_um
-from mitoyolo.tiles import Window
+from mitoyolo.tiles import Window, extent
 
 RED, GREEN, BLUE = (220, 0, 0), (0, 170, 60), (0, 90, 200)
 
@@ -137,8 +137,7 @@ def stitch(dataset: Dataset, source: str, window: tuple[int, int, int, int] | No
     """
     tiles = [tile for tile in dataset.tiles if tile.source == source]
     if window is None:
-        right = max(tile.x + tile.width for tile in tiles)
-        window = (0, 0, right, max(tile.y + tile.height for tile in tiles))
+        window = (0, 0, *extent([tile.window for tile in tiles]))
     left, top, width, height = window
     image = np.full((height, width, 3), 255, dtype=np.uint8)
     for tile in tiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,9 @@ def gallery(fields: Sequence[Field], threshold: float, pixels: Pixels, shown: in
     return legend + row(figures)
 
 
-def _pixels_of(field: Field) -> float:
+def _pixels_of(field: Field) -> int:
     """How large an image is, as far as it is known."""
-    return (field.area_mm2 or 0.0) * 1e6 / (field.mpp[0] * field.mpp[1])
+    return math.prod(field.size or (0, 0))
 
 
 def write_val_report(

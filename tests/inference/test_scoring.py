@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,20 @@ def test_unequal_scales_are_each_along_their_axis(tmp_path: Path) -> None:
     (field,) = fields_of(dataset, "test", {}, ["mitosis"])
     assert field.area_mm2 == pytest.approx(96 * 0.25 * 64 / 1e6)
     assert (field.case, field.mpp, field.domain["scanner"]) == ("7", (0.25, 1.0), "H")
+
+
+def test_only_what_is_on_tiles_was_searched(tmp_path: Path) -> None:
+    """Of a slide, tiles of glass are left out: two tiles of 64 px, which share 16 px, are there."""
+    dataset = open_dataset(write_dataset(tmp_path / "d", [Source("a", "test")]))
+    tile = dataset.tiles[0]
+    places = [(3200, 6400), (3248, 6400)]
+    tiles = tuple(
+        replace(tile, name=f"a{x}", x=x, y=y, width=64, height=64, mpp=(0.25, 0.5))
+        for x, y in places
+    )
+    (field,) = fields_of(replace(dataset, tiles=tiles), "test", {}, ["mitosis"])
+    assert field.area_mm2 == pytest.approx((64 + 48) * 64 * 0.125 / 1e6)
+    assert field.size == (3312, 6464)
 
 
 def test_only_mitoses_are_scored(tmp_path: Path) -> None:
