@@ -16,7 +16,7 @@ from mitoyolo.detectors.exported import (
     write_export,
 )
 from mitoyolo.inference.apply import BATCH
-from mitoyolo.jobs import fingerprint, open_job
+from mitoyolo.jobs import check_spared, fingerprint, open_job
 from mitoyolo.progress import note
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -70,6 +70,7 @@ def export(
     model, card = exporter.open_model(source, trust=trust)
     side = imgsz or exporter.default_imgsz(card)
     folder = out or weights.with_name(f"{weights.stem}_{name}_model")
+    check_spared(folder, [weights])
     arguments = {
         "weights": str(weights.resolve()),
         "weights_state": fingerprint([weights]),

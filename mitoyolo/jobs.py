@@ -84,7 +84,7 @@ def open_job(
     index : str
         The file whose presence means that the folder is finished; the work writes it last.
     overwrite : bool
-        Empty a folder that stands there.
+        Empty a folder that this command has begun or made; another's never.
     resumable : bool
         Whether the same call continues an unfinished folder; else that is an error that names
         ``--resume``.
@@ -99,8 +99,7 @@ def open_job(
     HeldError
         Another process holds the folder.
     InputError
-        It belongs to another call; or it holds files that no
-        job of ours made.
+        It belongs to another call or command; or it holds files that no job of ours made.
     """
     if out.exists() and not out.is_dir():
         raise InputError("is a file, expected a folder to write", file=out)
@@ -153,41 +152,46 @@ def _claim(
             file=out,
             fix="give a new folder",
         )
+    owner = _owner(run_file, command, overwrite)
     if overwrite:
         _empty(out)
         return
-    owner = _owner(run_file)
     finished = (out / index).exists()
     before = owner.get("arguments")
     others = differing(before if isinstance(before, dict) else {}, arguments, free)
-    same = owner.get("command") == command and not others
-    if same and (finished or resumable):
+    if not others and (finished or resumable):
         _sweep(out)
         return
-    if same:
+    if not others:
         raise InputError(
             f"an unfinished `{command}` stands here",
             file=out,
             fix="add --resume to go on with it, or --overwrite to start again",
         )
     state = "finished" if finished else "unfinished"
-    how = f"with another {', '.join(others)}"
-    if owner.get("command") != command:
-        how = f"and this is `{command}`"
     raise InputError(
-        f"holds {state} work of `{owner.get('command')}` {how}",
+        f"holds {state} work of `{command}` with another {', '.join(others)}",
         file=out,
         fix="give a new folder, or add --overwrite",
     )
 
 
-def _owner(run_file: Path) -> dict[str, Any]:
+def _owner(run_file: Path, command: str, overwrite: bool) -> dict[str, Any]:
+    """What ``run.json`` says of a folder of ``command``; a damaged one may be overwritten."""
     try:
         owner = read_json(run_file)
     except InputError:
         owner = None
     if not isinstance(owner, dict):
+        if overwrite:
+            return {}
         raise InputError("is damaged", file=run_file, fix="give a new folder, or add --overwrite")
+    if (theirs := owner.get("command")) != command:
+        raise InputError(
+            f"holds the work of `{theirs}`, and this is `{command}`",
+            file=run_file.parent,
+            fix="give a new folder",
+        )
     return owner
 
 
@@ -234,15 +238,31 @@ def check_apart(out: Path, read: Iterable[Path]) -> None:
     InputError
         What is written would be read by the next call, or what is read be overwritten.
     """
-    written = out.resolve()
-    for folder in read:
-        source = folder.resolve()
-        if written == source or source in written.parents or written in source.parents:
-            raise InputError(
-                f"output and input ({folder}) lie in each other",
-                file=out,
-                fix="give another folder to write",
-            )
+    _refuse(out, (path for path in read if _within(out, path) or _within(path, out)))
+
+
+def check_spared(out: Path, read: Iterable[Path]) -> None:
+    """Refuse an output folder in which an input lies: to overwrite it would take that away.
+
+    Raises
+    ------
+    InputError
+        One does.
+    """
+    _refuse(out, (path for path in read if _within(path, out)))
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _refuse(out: Path, inputs: Iterable[Path]) -> None:
+    for path in inputs:
+        raise InputError(
+            f"output and input ({path}) lie in each other",
+            file=out,
+            fix="give another folder to write",
+        )
 
 
 @contextmanager
@@ -296,8 +316,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def start_over(out: Path) -> None:
-    """Empty a folder that a job of ours has begun, before others are started to write it."""
+def start_over(out: Path, command: str) -> None:
+    """Empty a folder that ``command`` has begun, before processes are started to write it.
+
+    Raises
+    ------
+    InputError
+        It is another command's.
+    """
     if (out / RUN_FILE).exists():
         with locked(out):
+            _owner(out / RUN_FILE, command, overwrite=True)
             _empty(out)

@@ -40,7 +40,14 @@ from mitoyolo.distributed import (
 )
 from mitoyolo.evaluation.protocols import get_protocol
 from mitoyolo.inference.apply import detect_tiles
-from mitoyolo.jobs import content_hash, differing, open_job, start_over, versions
+from mitoyolo.jobs import (
+    check_spared,
+    content_hash,
+    differing,
+    open_job,
+    start_over,
+    versions,
+)
 from mitoyolo.launch import LAUNCHED, launch, share_cores
 from mitoyolo.progress import bar, note, set_quiet
 from mitoyolo.report.training import draw_curves
@@ -139,9 +146,9 @@ def _launch(
 
     how = launch_of(options)
     share_cores(how.nproc)
-    _prepare(data, options, how.nproc * how.nnodes)
+    _prepare(data, run, options, how.nproc * how.nnodes)
     if overwrite and how.node_rank == 0:
-        start_over(run)
+        start_over(run, "train")
     launch("mitoyolo.worker", [encode(data, run, options, resume)], how)
     return run / BEST if how.node_rank == 0 else None
 
@@ -159,7 +166,7 @@ class _Plan:
     arguments: dict[str, Any]
 
 
-def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
+def _prepare(data: Path, run: Path, options: TrainOptions, world: int) -> _Plan:
     if options.model not in MODELS:
         raise OptionError(f"--model {options.model!r} is not known (known: {', '.join(MODELS)})")
     family = MODELS[options.model]
@@ -172,6 +179,7 @@ def _prepare(data: Path, options: TrainOptions, world: int) -> _Plan:
     dataset = open_dataset(data)
     _check(dataset)
     weights = find_weights(options.weights, options.model)
+    check_spared(run, filter(None, (dataset.root, weights)))
     recipe = recipe_of(options.model, options.recipe, options.settings)
     batch = options.batch or recipe.batch
     _check_batch(batch, options.accumulate, world)
@@ -221,7 +229,7 @@ def _train(
         )
     with ExitStack() as stack:
         with joined(process, gpu=devices != ("cpu",)):
-            plan = _prepare(data, options, process.world)
+            plan = _prepare(data, run, options, process.world)
             _check_alike(plan, run, process)
             if not process.first:
                 if not shared(False):

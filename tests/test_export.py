@@ -96,6 +96,15 @@ def test_a_finished_export_stands_until_overwritten(
     assert cli(*call, "--imgsz", 96, "--quiet").err == ""
 
 
+def test_weights_are_never_overwritten_by_their_export(weights: Path, cli: Cli) -> None:
+    before = weights.read_bytes()
+    folder = weights.parents[1]
+    done = cli("export", "--weights", weights, "--format", "torchscript", "--out", folder,
+               "--overwrite")  # fmt: skip
+    assert done.code == 1 and "lie in each other" in done.error
+    assert weights.read_bytes() == before
+
+
 def test_an_export_that_fails_leaves_no_model(
     weights: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

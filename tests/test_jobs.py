@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import tree
 
 from converters.errors import InputError
-from mitoyolo.jobs import OF_A_JOB_WITHIN, fingerprint, open_job
+from mitoyolo.jobs import OF_A_JOB_WITHIN, fingerprint, open_job, start_over
 
 
 def work(
@@ -111,7 +112,6 @@ def test_bad_input_takes_nothing_from_an_earlier_call(tmp_path: Path) -> None:
     [
         ({"seed": 1}, r"holds {state} work of `convert` with another seed; .*--overwrite"),
         ({"seed": 0, "tile": 5}, r"with another tile"),
-        ({"command": "tile", "seed": 0}, r"{state} work of `convert` and this is `tile`"),
     ],
 )
 def test_another_call_is_refused(
@@ -127,6 +127,18 @@ def test_another_call_is_refused(
     (tmp_path / "old").write_text("")
     assert not work(tmp_path, overwrite=True, **call)
     assert not (tmp_path / "old").exists() and (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_another_command_s_folder_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
+    work(tmp_path, seed=0)
+    before = tree(tmp_path)
+    message = r"holds the work of `convert`, and this is `tile`; give a new folder$"
+    with pytest.raises(InputError, match=message):
+        work(tmp_path, command="tile", seed=0, overwrite=overwrite)
+    with pytest.raises(InputError, match=message):
+        start_over(tmp_path, "tile")
+    assert tree(tmp_path) == before
 
 
 def test_a_command_that_cannot_continue_says_so(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Cli
+from conftest import Cli, tree
 from rendered import Cell, Source, write_dataset
 
 from converters.errors import InputError, OptionError
@@ -475,6 +475,16 @@ def test_resume_and_overwrite_exclude_each_other(run: Run) -> None:
     assert (run.folder / "summary.json").exists()
 
 
+@pytest.mark.parametrize("inner", ["weights", "data"])
+def test_what_a_training_reads_is_never_overwritten(run: Run, inner: str) -> None:
+    of_weights = inner == "weights"
+    call = replace(OPTIONS, weights=str(run.best)) if of_weights else OPTIONS
+    before = tree(run.data.parent)
+    with pytest.raises(InputError, match="lie in each other"):
+        train(run.data, run.folder if of_weights else run.data, call, overwrite=True)
+    assert tree(run.data.parent) == before
+
+
 def test_data_may_have_been_moved_and_the_machine_be_another(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -493,7 +503,7 @@ def test_a_setting_that_differs_is_named(run: Run) -> None:
 def test_processes_of_different_calls_are_refused(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = module._prepare(run.data, OPTIONS, 1)
+    plan = module._prepare(run.data, run.data.parent / "other", OPTIONS, 1)
     first = {**plan.arguments, "epochs": 7, "data": "elsewhere", "run folder": "another"}
     monkeypatch.setattr(module, "shared", lambda value: first)
     with pytest.raises(InputError, match="process 1 was called with another epochs, run folder"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli
+from conftest import Cli, tree
 from rendered import Cell, PixelDetector, Source, card, write_dataset
 
 from converters.errors import InputError
@@ -228,6 +228,18 @@ def test_the_same_call_reads_and_another_is_refused(
     with pytest.raises(InputError, match="another threshold"):
         val(data, weights, threshold=0.3)
     assert val(data, weights, threshold=0.2, overwrite=True)["tp"] == 3
+
+
+@pytest.mark.parametrize("place", ["data", "run", "."])
+def test_what_is_read_is_never_overwritten(
+    cli: Cli, data: Path, weights: Path, tmp_path: Path, place: str
+) -> None:
+    before = tree(tmp_path)
+    done = cli("val", "--data", data, "--weights", weights, "--out", tmp_path / place,
+               "--overwrite")  # fmt: skip
+    assert done.code == 1
+    assert "lie in each other" in done.error
+    assert tree(tmp_path) == before
 
 
 def test_the_command_prints_the_result_alone(cli: Cli, data: Path, weights: Path) -> None:

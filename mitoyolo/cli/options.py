@@ -11,7 +11,7 @@ import typer
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes on stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a folder that holds another call's work.")
+    bool, typer.Option("--overwrite", help="Replace what this command wrote there before.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, or a GPU's number.")]
 Trust = Annotated[

@@ -137,7 +137,7 @@ def test_what_the_call_leaves_open_is_the_recipes(tmp_path: Path, made_up: Any) 
 
 def test_the_recipe_is_what_a_resumed_run_is_compared_by(tmp_path: Path, made_up: Any) -> None:
     data = write_dataset(tmp_path / "d", sources())
-    plan = module._prepare(data, replace(VGG, accumulate=2), 1)
+    plan = module._prepare(data, data.parent / "run", replace(VGG, accumulate=2), 1)
     assert plan.arguments["settings"] == {"lr": 0.1}  # workers are a matter of the machine
     assert (plan.arguments["batch"], plan.arguments["accumulate"]) == (3, 2)
 
@@ -159,7 +159,7 @@ def test_a_recipe_may_lie_elsewhere_at_a_resume(tmp_path: Path, made_up: Any) ->
 
 def test_yolos_own_batch_recipe_and_cells(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "d", sources())
-    plan = module._prepare(data, replace(OPTIONS, batch=None, imgsz=65), 1)
+    plan = module._prepare(data, data.parent / "run", replace(OPTIONS, batch=None, imgsz=65), 1)
     assert (plan.batch, plan.imgsz, plan.arguments["batch"]) == (16, 96, 16)
     assert plan.recipe == read_recipe("yolov5n", "mitosis")
     assert plan.arguments["settings"]["rot90"] is True
@@ -179,8 +179,10 @@ def test_a_batch_that_cannot_be_split_is_refused(
 ) -> None:
     data = write_dataset(tmp_path / "d", sources())
     with pytest.raises(OptionError, match=said):
-        module._prepare(data, replace(VGG, **{"weights": "none", **change}), world)
-    module._prepare(data, replace(VGG, batch=8, accumulate=4), 2)
+        module._prepare(
+            data, data.parent / "run", replace(VGG, **{"weights": "none", **change}), world
+        )
+    module._prepare(data, data.parent / "run", replace(VGG, batch=8, accumulate=4), 2)
 
 
 # --- its start --------------------------------------------------------------------------------
