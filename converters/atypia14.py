@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from converters.checked import number
+from converters.checked import checked_confidence, number
 from converters.errors import InputError
 from converters.files import read_text
 from converters.images import IMAGE_SUFFIXES, find_files
@@ -52,18 +52,17 @@ def parse_rows(
                     where=where,
                 )
             x, y, *confidence = (number(cell, file, where) for cell in cells)
-            found.annotations.append(
-                Annotation(
-                    source=source,
-                    label=label,
-                    x=x,
-                    y=y,
-                    confidence=confidence[0] if confidence else None,
-                    kind="point",
-                    file=file,
-                    where=where,
-                )
+            item = Annotation(
+                source=source,
+                label=label,
+                x=x,
+                y=y,
+                confidence=confidence[0] if confidence else None,
+                kind="point",
+                file=file,
+                where=where,
             )
+            found.annotations.append(checked_confidence(item))
 
 
 def read(src: Path, options: ReadOptions) -> AnnotationSet:

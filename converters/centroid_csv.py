@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.checked import checked_centroid, number
+from converters.dataset_tiles import ANNOTATIONS, BOXES, read_centres
 from converters.errors import InputError, OptionError
 from converters.files import read_text
+from converters.geometry import Point
 from converters.labels import canonical_label
 from converters.left_out import Problem
 from converters.model import KINDS, Annotation, AnnotationSet
@@ -25,7 +27,7 @@ from converters.read_options import ReadOptions
 from converters.reading import Reading
 from converters.writing import Note
 
-FILE = "annotations.csv"
+FILE = ANNOTATIONS
 COLUMNS = ("source", "case", "label", "x", "y", "width", "height", "confidence", "kind", "left",
            "top")  # fmt: skip
 
@@ -48,7 +50,7 @@ _ROLES = {word: role for role, words in _WORDS.items() for word in words}
 _UNREAD = "_"
 """Among the user's columns: one that holds nothing of this."""
 
-_BESIDE = ("dropped.csv", "manifest.csv", "augmented.csv")
+_BESIDE = ("dropped.csv", "manifest.csv", "augmented.csv", BOXES)
 """Our own tables that hold no centroids."""
 
 # --- reading ----------------------------------------------------------------------------------
@@ -183,11 +185,23 @@ def _columns(
     by_order = {_ROLES[word]: i for i, word in enumerate(named) if word in _ROLES}
     asked = [word for word in named if word in _ROLES]
     if named and not set(asked) <= set(words):  # the user's words are not the file's: by order
-        if max(by_order.values()) >= len(cells):
+        more = any(_is_number(cell) for cell in cells[len(named) :])  # a list of pixels, say
+        if max(by_order.values()) >= len(cells) or more:
             raise InputError(
-                f"{len(cells)} columns, but --columns names {len(named)}", file=file, where=where
+                f"{len(cells)} columns, but --columns names {len(named)}",
+                file=file,
+                where=where,
+                fix=f"name all in their order, {_UNREAD} those that are not read",
             )
-        return by_order, not any(_is_number(cells[by_order[role]]) for role in ("x", "y"))
+        header = not any(_is_number(cells[by_order[role]]) for role in ("x", "y"))
+        if header and any(_ROLES.get(words[by_order[role]], role) != role for role in ("x", "y")):
+            raise InputError(
+                f"its first row says {', '.join(cells):.60}, and --columns {','.join(named):.60}",
+                file=file,
+                where=where,
+                fix="leave --columns out, or correct the row",
+            )
+        return by_order, header
     place = {
         role: words.index(found[0])
         for role, names in _WORDS.items()
@@ -217,7 +231,9 @@ def _add_rows(table: _Table, reading: Reading, source: str | None, path: Path) -
     """Add a table's rows; ``source`` is its image, None where a column names each row's."""
     sources: dict[tuple[str, str], str] = {}
     cases: dict[str, str] = {}
-    for line, cells in table.rows:
+    ours = path.name == FILE and _is_ours(path)
+    centres = read_centres(path.with_name(BOXES), len(table.rows)) if ours else {}
+    for n, (line, cells) in enumerate(table.rows, 1):
         with reading.lenient():
             row = _row(table, cells, str(path), f"line {line}")
             here = source
@@ -226,7 +242,8 @@ def _add_rows(table: _Table, reading: Reading, source: str | None, path: Path) -
                 if key not in sources:
                     sources[key] = _named_image(row, reading, cases)
                 here = sources[key]
-            reading.add(row.annotation(here, int(reading.options.one_based)))
+            base = int(reading.options.one_based)
+            reading.add(row.annotation(here, base, centres.get(n)))
 
 
 def _named_image(row: _Row, reading: Reading, cases: dict[str, str]) -> str:
@@ -274,8 +291,9 @@ class _Row:
             return None
         return self.number(first), self.number(second)
 
-    def annotation(self, source: str, base: int) -> Annotation:
-        """What the row says; ``base`` is the number of the first pixel."""
+    def annotation(self, source: str, base: int, centre: Point | None = None) -> Annotation:
+        """What the row says; ``base`` is the number of the first pixel, ``centre`` the box's where
+        that is another than x, y."""
         x, y = self.number("x") - base, self.number("y") - base
         word, kind = self.text("label"), self.text("kind")
         size, corner = self.pair("width", "height"), self.pair("left", "top")
@@ -285,7 +303,8 @@ class _Row:
             if min(size) < 0:
                 raise InputError(f"a box of {width} x {height} px", file=self.file,
                                  where=self.where)  # fmt: skip
-            left, top = (x - width / 2, y - height / 2)
+            middle = centre or (x, y)
+            left, top = middle[0] - width / 2, middle[1] - height / 2
             if corner:
                 left, top = corner[0] - base, corner[1] - base
             box = (left, top, left + width, top + height)

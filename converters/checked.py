@@ -8,6 +8,7 @@ from typing import Any
 
 from converters.errors import InputError
 from converters.geometry import Box, Point
+from converters.model import Annotation
 from converters.read_options import Size
 
 LARGEST = 1e12
@@ -55,6 +56,23 @@ def checked_centroid(point: Point, box: Box, file: Path | str, where: str) -> Po
             where=where,
         )
     return point
+
+
+def checked_confidence(item: Annotation) -> Annotation:
+    """An annotation whose confidence, if there is one, is from 0 to 1.
+
+    Raises
+    ------
+    InputError
+        It is something else: a percentage, a logit.
+    """
+    if item.confidence is not None and not 0 <= item.confidence <= 1:
+        raise InputError(
+            f"a confidence of {item.confidence:g}, expected 0 to 1",
+            file=item.file,
+            where=item.where,
+        )
+    return item
 
 
 def number(value: Any, file: Path | str, where: str) -> float:

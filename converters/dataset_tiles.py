@@ -14,12 +14,17 @@ from typing import Any
 from converters.checked import checked_size, number
 from converters.errors import InputError
 from converters.files import read_rows, read_text
+from converters.geometry import Point
 from converters.left_out import Problem
 from converters.read_options import ReadOptions
 from converters.reading import Reading
 
+ANNOTATIONS = "annotations.csv"
+BOXES = "boxes.csv"
 MANIFEST = "manifest.csv"
 AUGMENTED = "augmented.csv"
+
+BOX_COLUMNS = ("annotation", "x", "y")
 
 _COLUMNS = ("tile", "source", "case", "split", "x", "y", "width", "height", "mpp_x", "mpp_y")
 _UNLABELLED = "unlabelled"
@@ -85,6 +90,33 @@ def read_tiles(src: Path) -> Tiles:
         if (root / MANIFEST).is_file() and _is_ours(root / MANIFEST):
             return Tiles(root, _facts(root / MANIFEST), _copies(root / AUGMENTED))
     return Tiles()
+
+
+def read_centres(file: Path, rows: int) -> dict[int, Point]:
+    """``boxes.csv``: row of ``annotations.csv``, from 1 -> centre of its box; empty if not there.
+
+    Parameters
+    ----------
+    file : Path
+    rows : int
+        How many rows ``annotations.csv`` has.
+
+    Raises
+    ------
+    InputError
+        A line is damaged, or of no row.
+    """
+    centres: dict[int, Point] = {}
+    for line, row in read_rows(file, BOX_COLUMNS) if file.exists() else ():
+        place, x, y = (number(row[key], file, f"line {line}, {key}") for key in BOX_COLUMNS)
+        if place != int(place) or not 1 <= place <= rows:
+            raise InputError(
+                f"annotation {row['annotation']}, expected 1 to {rows}, the rows of {ANNOTATIONS}",
+                file=file,
+                where=f"line {line}",
+            )
+        centres[int(place)] = (x, y)
+    return centres
 
 
 def _is_ours(file: Path) -> bool:

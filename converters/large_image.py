@@ -11,6 +11,7 @@ Source: large_image annotation schema (girder_large_image_annotation/models/anno
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ def _joined(shape: Ellipse | Polygon, other: Keys) -> Polygon:
 
 def _ellipse(keys: Keys) -> Ellipse:
     (x, y), width, height = _axes(keys)
-    return Ellipse(x, y, width, height, keys.number("rotation", 0.0))
+    return Ellipse(x, y, width, height, _rotation(keys))
 
 
 def _circle(keys: Keys) -> Ellipse:
@@ -100,8 +101,21 @@ def _circle(keys: Keys) -> Ellipse:
     return Ellipse(x, y, 2 * radius, 2 * radius)
 
 
+def _rotation(keys: Keys) -> float:
+    """In radians; more than two turns are no drawing tool's."""
+    rotation = keys.number("rotation", 0.0)
+    if abs(rotation) > 4 * math.pi:
+        raise InputError(
+            f"a rotation of {rotation:g}, expected radians",
+            file=keys.file,
+            where=f"{keys.where}, key `rotation`",
+            fix="is it in degrees?",
+        )
+    return rotation
+
+
 def _rectangle(keys: Keys) -> Polygon:
-    corners = rectangle_corners(*_axes(keys), keys.number("rotation", 0.0))
+    corners = rectangle_corners(*_axes(keys), _rotation(keys))
     return Polygon((tuple(corners),))
 
 

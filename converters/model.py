@@ -76,6 +76,8 @@ class ImageInfo:
         The patient or slide; two scans of one tissue are one case.
     scanner, tumour : str
         Domain, empty where unknown.
+    said : (int, int) or None
+        Width and height as the annotations say them.
     labelled : bool
         Whether anyone looked for mitoses on it; one that is not labelled is never scored.
     named : str
@@ -95,6 +97,7 @@ class ImageInfo:
     scanner: str = ""
     tumour: str = ""
     labelled: bool = True
+    said: tuple[int, int] | None = None
     named: str = ""
     parts: tuple[Part, ...] = ()
     scan: Scan | None = None

@@ -23,6 +23,9 @@ BORDER_PX = 2.0
 DUPLICATE_PX = 1.0
 """Two centroids of one class this close are one cell, annotated twice."""
 
+LEAST_PX = 1e-3
+"""Sides of a box under this are none: a label file could not tell them from 0."""
+
 SAME_UM = 8.0
 """So are two on different tiles of a slide this close, if the first tile shows the second's place:
 the radius within which the field counts a detection as the same mitosis."""
@@ -197,7 +200,7 @@ def _box(
         else:
             whole, shape = item.box, item.shape
         inside = clip_box(whole, image.width, image.height) if image.size else whole
-        if not (inside[2] > inside[0] and inside[3] > inside[1]):
+        if min(inside[2] - inside[0], inside[3] - inside[1]) < LEAST_PX:
             dropped.append(Drop(item.file, item.where, "no_extent", "no box inside the image"))
             continue
         clipped += inside != whole

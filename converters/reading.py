@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from converters.checked import checked_confidence
 from converters.errors import InputError
 from converters.geometry import Box, Point
 from converters.images import find_files
@@ -13,7 +14,7 @@ from converters.left_out import Lenient, Problem, keeps_unlabelled, leave_out, s
 from converters.model import Annotation, AnnotationSet, Drop, ImageInfo, LeftOut
 from converters.pictures import Pictures, parts_of, shorten, stem
 from converters.read_options import ReadOptions, Size
-from converters.shapes import Shape
+from converters.shapes import Polygon, Shape
 
 
 class Reading:
@@ -139,7 +140,7 @@ class Reading:
                 scanner = facts.get("scanner", "")
                 width, height = size or self.options.frame(scanner, case) or (0, 0)
             self._infos[source] = ImageInfo(
-                source=source, path=path, width=width, height=height, case=case, **facts
+                source=source, path=path, width=width, height=height, case=case, said=size, **facts
             )
 
     def has(self, name: str) -> bool:
@@ -179,8 +180,12 @@ class Reading:
         """Add an annotation with a shape; ``facts`` are the other fields of
         :class:`~converters.model.Annotation`: source, label, kind, file, where, confidence.
 
-        One without extent is dropped as `no_extent`.
+        One without extent, which a line has none of either, is dropped as `no_extent`.
         """
+        if isinstance(shape, Polygon) and shape.is_line:
+            detail = f"{facts['kind']} without extent"
+            self.drop("no_extent", detail, file=facts["file"], where=facts["where"])
+            return
         x, y = shape.centroid
         self.add(Annotation(x=x, y=y, box=shape.box, area=shape.area, shape=shape, **facts))
 
@@ -192,16 +197,21 @@ class Reading:
 
     def point(self, point: Point, **facts: Any) -> None:
         """Add an annotation that is a centroid alone."""
-        self.found.annotations.append(
-            Annotation(x=point[0], y=point[1], **{"kind": "point"} | facts)
-        )
+        self.add(Annotation(x=point[0], y=point[1], **{"kind": "point"} | facts))
 
     def drop(self, reason: str, detail: str, *, file: str, where: str) -> None:
         """Count an annotation that cannot be used."""
         self.found.dropped.append(Drop(file, where, reason, detail))
 
     def add(self, item: Annotation) -> None:
-        """Add an annotation as it is; one whose box has no extent is dropped as `no_extent`."""
+        """Add an annotation as it is; one whose box has no extent is dropped as `no_extent`.
+
+        Raises
+        ------
+        InputError
+            Its confidence is none.
+        """
+        checked_confidence(item)
         if item.box is None or (item.box[2] > item.box[0] and item.box[3] > item.box[1]):
             self.found.annotations.append(item)
         else:

@@ -101,6 +101,16 @@ class Polygon:
         return points_box([point for ring in self.rings for point in ring])
 
     @property
+    def is_line(self) -> bool:
+        """Whether all points lie on one line, or are one: nobody drew around anything."""
+        (x, y), *others = [point for ring in self.rings for point in ring]
+        across, down = max(
+            ((p - x, q - y) for p, q in others), key=lambda d: math.hypot(*d), default=(0, 0)
+        )
+        least = 1e-9 * (across**2 + down**2)
+        return all(abs(across * (q - y) - down * (p - x)) <= least for p, q in others)
+
+    @property
     def area(self) -> float:
         """px², the holes taken away."""
         return max(sum(weight for weight, _ in self._weighted()), 0.0)

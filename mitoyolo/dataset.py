@@ -18,6 +18,7 @@ import yaml
 
 from converters.checked import number
 from converters.coco import annotation_record, document, image_record
+from converters.dataset_tiles import BOX_COLUMNS, read_centres
 from converters.errors import InputError
 from converters.files import read_rows, read_text, write_csv, write_text
 from converters.model import LABELS, SPLITS, Annotation, Drop
@@ -51,7 +52,6 @@ MANIFEST_COLUMNS = [
     "tumour",
 ]
 ANNOTATION_COLUMNS = ["source", "case", "label", "x", "y", "width", "height", "confidence", "kind"]
-BOX_COLUMNS = ["annotation", "x", "y"]
 DROPPED_COLUMNS = ["file", "where", "reason", "detail"]
 AUGMENTED_COLUMNS = ["tile", "of", "transform"]
 
@@ -483,15 +483,6 @@ def with_centres(root: Path, truths: list[Truth]) -> list[Truth]:
     InputError
         A line is damaged, or of no row.
     """
-    file = root / BOXES
-    for line, row in read_rows(file, BOX_COLUMNS) if file.exists() else ():
-        place, x, y = (number(row[key], file, f"line {line}, {key}") for key in BOX_COLUMNS)
-        if place != int(place) or not 1 <= place <= len(truths):
-            raise InputError(
-                f"annotation {row['annotation']}, expected 1 to {len(truths)}, the rows of "
-                f"{ANNOTATIONS}",
-                file=file,
-                where=f"line {line}",
-            )
-        truths[int(place) - 1] = replace(truths[int(place) - 1], centre=(x, y))
+    for place, centre in read_centres(root / BOXES, len(truths)).items():
+        truths[place - 1] = replace(truths[place - 1], centre=centre)
     return truths

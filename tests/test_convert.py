@@ -311,6 +311,41 @@ def test_too_few_cases_for_the_splits(
     ) == 3 * slides
 
 
+def test_images_of_another_size_than_their_annotations_say(tmp_path: Path, cli: Cli) -> None:
+    document = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "mitosis"}]}
+    for i, side in enumerate((64, 128)):
+        picture(tmp_path / "in" / f"{i}.png", 64, 64)
+        document["images"].append({"id": i, "file_name": f"{i}.png", "width": side, "height": side})
+        document["annotations"].append(
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [10, 10, 20, 20]}
+        )
+    (tmp_path / "in" / "a.json").write_text(json.dumps(document))
+    result = cli("convert", tmp_path / "in", tmp_path / "out", "--from", "coco", "--mpp", 0.25,
+                 "--group-by", "image", "--split", "0.5,0.5,0")  # fmt: skip
+    assert result.code == 0, result.err
+    assert (
+        "warning: 1 of 2 images are of another size than their annotations say, for example 1.png: "
+        "64 x 64 px, said 128 x 128"
+    ) in result.err
+
+
+@pytest.mark.parametrize(("outside", "stops"), [(1, False), (2, True)])
+def test_marks_that_are_mostly_outside_stop_unless_they_may_be_left_out(
+    tmp_path: Path, cli: Cli, outside: int, stops: bool
+) -> None:
+    picture(tmp_path / "in" / "a.png", 64, 64)
+    rows = ["0 0.5 0.5 0.2 0.2", *(f"0 {300 + i} 200 30 30" for i in range(outside))]
+    table(tmp_path / "in" / "a.txt", *rows)
+    call = ("convert", tmp_path / "in", tmp_path / "out", "--from", "yolo", "--mpp", 0.25)
+    result = cli(*call)
+    assert result.code == stops
+    if stops:
+        assert f"{outside} of {outside + 1} annotations are outside their images" in result.error
+        assert "a.txt, line 2" in result.error
+        assert cli(*call, "--bad", "drop").code == 0
+    assert report(tmp_path / "out")["dropped"] == {"outside": outside}
+
+
 def test_mpp_of_the_image_the_option_and_the_preset(tmp_path: Path, cli: Cli) -> None:
     for name in ("A03_00Aa", "A03_00Ab"):
         path = tmp_path / "in" / "A03" / "frames" / f"{name}.tif"

@@ -465,6 +465,8 @@ def test_only_what_lies_in_the_region_counts(
     assert found["region"] == "roi.geojson"
     assert found["area_mm2"] == pytest.approx(300 * 494 * 0.25 / 1e6)
     assert found["tissue_mm2"] == pytest.approx(found["area_mm2"], rel=0.05)
+    assert found["tissue_mm2"] <= found["area_mm2"] < 2  # the map's pixels are coarser
+    assert found["hotspot"]["circle"]["area_mm2"] == found["area_mm2"]  # all there is
     assert found["density_per_mm2"] == pytest.approx(1 / found["area_mm2"])
     assert found["hotspot"]["circle"]["count"] == 1
     searched = json.loads((folder / "run.json").read_text())["tiles"]

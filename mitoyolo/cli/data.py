@@ -196,8 +196,10 @@ def convert(
             background=background != 1.0,
             tile_format=tile_format != "png",
         )
-    if overlap is not None and overlap >= (tile or 0):
-        raise typer.BadParameter("must be less than --tile", param_hint="--overlap")
+    if overlap is not None and not tile:
+        raise typer.BadParameter("is for --tile", param_hint="--overlap")
+    if overlap is not None and tile and overlap >= tile:
+        raise typer.BadParameter(f"must be less than --tile, {tile}", param_hint="--overlap")
     options = ConvertOptions(
         format=from_,
         to=to,

@@ -75,6 +75,18 @@ def read_source(
     return found
 
 
+def warn_sizes(images: list[ImageInfo], note: Callable[[str], None]) -> None:
+    """Say that images are of another size than the annotations say, which may misplace marks."""
+    others = [image for image in images if image.path and image.said not in (None, image.size)]
+    for image in others[:1]:
+        assert image.said
+        note(
+            f"warning: {len(others)} of {len(images)} images are of another size than their "
+            f"annotations say, for example {image.file_name}: {image.width} x {image.height} px, "
+            f"said {image.said[0]} x {image.said[1]}; coordinates are taken as pixels of the image"
+        )
+
+
 def warn_spread(images: list[ImageInfo], note: Callable[[str], None]) -> None:
     """Say that images are of different µm/px, which one detector cannot serve alike."""
     scales = [image.mpp for image in images if image.mpp]

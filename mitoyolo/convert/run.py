@@ -20,7 +20,7 @@ from mitoyolo import __version__
 from mitoyolo.convert.documents import write_documents
 from mitoyolo.convert.options import ConvertOptions, arguments, format_and_preset, with_preset
 from mitoyolo.convert.plan import make_plan
-from mitoyolo.convert.read import read_source, relative, warn_spread
+from mitoyolo.convert.read import read_source, relative, warn_sizes, warn_spread
 from mitoyolo.convert.report import write_tables
 from mitoyolo.convert.write import image_files, write_images, write_labels, write_masks
 from mitoyolo.dataset import INDEX, NO_IMAGES, REPORT, write_index
@@ -60,6 +60,7 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
     found = read_source(src, out, name, options, preset)
     _check_tiles(found, options)
     notes: list[str] = []  # said at the end: an error on the way is the only line
+    warn_sizes(found.images, notes.append)
     found.images = resolve_mpp(
         found.images,
         option=options.mpp,
@@ -68,6 +69,8 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
         needed=options.to == "yolo",  # else only points need it, to become squares
     )
     kept, clipped = prepare(found, options.selection)
+    if options.bad != "drop":
+        _check_inside(kept)
     kept = relative(kept, src, options.images)
     if options.to == "yolo" and not options.at_mpp:
         warn_spread(kept.images, notes.append)
@@ -123,6 +126,27 @@ def _check_paths(src: Path, out: Path, options: ConvertOptions) -> None:
     if options.images and not options.images.is_dir():
         raise InputError("not a folder", file=options.images, fix="name the folder of the images")
     check_apart(out, filter(None, (src, options.images)))
+
+
+def _check_inside(kept: AnnotationSet) -> None:
+    """Refuse annotations that are mostly outside their images.
+
+    Raises
+    ------
+    InputError
+        They are in another unit, or of other images.
+    """
+    outside = [drop for drop in kept.dropped if drop.reason == "outside"]
+    if len(outside) > len(kept.annotations):
+        first = outside[0]
+        raise InputError(
+            f"{len(outside)} of {len(outside) + len(kept.annotations)} annotations are outside "
+            f"their images, as this one is: {first.detail}",
+            file=first.file,
+            where=first.where,
+            fix="are they in another unit, or of other images? If they are as meant, --bad drop "
+            "leaves them out",
+        )
 
 
 def _check_tiles(found: AnnotationSet, options: ConvertOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -197,7 +198,8 @@ def slide_search(
         with clock.stage("stain fit"):
             fitted = _fit(detector, view, windows)
         side = max(min(cut.tile, length) for length in view.size)
-        tissue_mm2 = tissue.area_mm2(mpp)
+        # pixels of the map count whole, so that a small region could hold more tissue than area
+        tissue_mm2 = min(tissue.area_mm2(mpp), math.inf if region_mm2 is None else region_mm2)
         yield SlideSearch(
             slide=slide,
             mpp=mpp,

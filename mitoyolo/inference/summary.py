@@ -67,7 +67,8 @@ def summarise(
         "density_per_mm2": len(mitoses) / area_mm2 if area_mm2 else None,
         "hotspot_mm2": hotspot_mm2,
         "hotspot": {
-            name: _in_pixels(found, mpp) if found else None for name, found in hotspots.items()
+            name: _in_pixels(found, mpp, area_mm2) if found else None
+            for name, found in hotspots.items()
         },
         "scores": scores(places_um, area_mm2, hotspot_mm2),
         "unreadable": [asdict(tile) for tile in unreadable],
@@ -75,7 +76,7 @@ def summarise(
     }
 
 
-def _in_pixels(found: Hotspot, mpp: Mpp) -> dict[str, Any]:
+def _in_pixels(found: Hotspot, mpp: Mpp, searched_mm2: float) -> dict[str, Any]:
     x_um, y_um = found.centre_um
     return {
         "x": x_um / mpp[0],
@@ -83,7 +84,7 @@ def _in_pixels(found: Hotspot, mpp: Mpp) -> dict[str, Any]:
         "x_um": x_um,
         "y_um": y_um,
         "count": found.count,
-        "area_mm2": found.area_mm2,
+        "area_mm2": min(found.area_mm2, searched_mm2),
     }
 
 

@@ -49,7 +49,7 @@ def write_pictures(
     for name, found in summary["hotspot"].items():
         if found:
             centre = (found["x_um"], found["y_um"])
-            hotspot = Hotspot(name, found["area_mm2"], centre, found["count"])
+            hotspot = Hotspot(name, summary["hotspot_mm2"], centre, found["count"])
             overlay = draw_hotspot(overlay, hotspot, mpp, step)
     write_rgb(folder / "overlay.png", overlay)
     density = draw_density(seen, mitoses[:, :2], mpp, step, summary["hotspot_mm2"])

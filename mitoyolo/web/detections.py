@@ -80,7 +80,7 @@ def summary(settings: Settings, slide: Slide, job: Job) -> dict[str, Any]:
     found: dict[str, Any] = read_json(results_folder(settings, slide, job) / INDEX)
     for shape, spot in found["hotspot"].items():
         if spot:
-            reach = reach_um(shape, spot["area_mm2"])
+            reach = reach_um(shape, found["hotspot_mm2"])
             spot["reach"] = [reach / um for um in found["mpp"]]
     return found
 

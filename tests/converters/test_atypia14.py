@@ -54,6 +54,8 @@ def test_rows(text: str, expected: list[tuple[float, float, float | None, str]])
         ("5,6,1,2\n", r"has 4 cells"),
         ("5,,1\n", r"line 1: '' is not a number"),
         ("1_0,5,1\n", r"'1_0' is not a number"),
+        ("5,6,1\n7,8,95\n", r"line 2: a confidence of 95, expected 0 to 1"),
+        ("7,8,-0.2\n", r"line 1: a confidence of -0\.2, expected 0 to 1"),
     ],
 )
 def test_a_malformed_row_is_named_or_counted(text: str, message: str) -> None:

@@ -80,6 +80,25 @@ def test_columns(
     assert [image.source for image in found.images] == ["t"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "lines", "message"),
+    [
+        ("x,y", ["10,20,11,20,12,21"], "6 columns, but --columns names 2; name all"),
+        ("x,y", ["cx,cy,score", "1,2,0.5"], ""),  # words: a header
+        ("row,col", ["x,y", "10,20"], "its first row says x, y, and --columns row,col"),
+        ("image,row,col", ["image,x,y", "a,10,20"], "its first row says"),
+    ],
+)
+def test_columns_that_contradict_the_table(
+    tmp_path: Path, columns: str, lines: list[str], message: str
+) -> None:
+    if not message:
+        assert len(parse(tmp_path, *lines, columns=columns).annotations) == 1
+        return
+    with pytest.raises(InputError, match=message):
+        parse(tmp_path, *lines, columns=columns)
+
+
 def test_lines_are_named(tmp_path: Path) -> None:
     found = parse(tmp_path, "x,y", "", "10,20")
     assert found.annotations[0].where == "line 3"
@@ -321,6 +340,30 @@ def test_our_own_folder_is_its_annotations(tmp_path: Path) -> None:
     )
     assert item.box == (8, 17, 12, 23)  # without left and top, around the centroid
     assert found.images[0].case == "P1"
+
+
+def test_boxes_of_our_own_folder_lie_where_they_were(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    file = table(tmp_path / "d" / "annotations.csv",
+                 "source,case,label,x,y,width,height,confidence,kind",
+                 "a,a,mitosis,20,20,30,10,,box", "a,a,mitosis,60,20,30,10,,polygon")  # fmt: skip
+    table(tmp_path / "d" / "boxes.csv", "annotation,x,y", "2,65,18")
+    for src in (tmp_path / "d", file):
+        found = centroid_csv.read(src, options())
+        assert [item.box for item in found.annotations] == [(5, 15, 35, 25), (50, 13, 80, 23)]
+        assert [(item.x, item.y) for item in found.annotations] == [(20, 20), (60, 20)]
+    table(tmp_path / "d" / "boxes.csv", "annotation,x,y", "3,65,18")
+    with pytest.raises(InputError, match="annotation 3, expected 1 to 2"):
+        centroid_csv.read(tmp_path / "d", options())
+
+
+@pytest.mark.parametrize("confidence", ["95", "-0.1", "1.01"])
+def test_a_confidence_is_from_0_to_1(tmp_path: Path, confidence: str) -> None:
+    rows = ("x,y,score", "10,20,1", f"30,40,{confidence}")
+    with pytest.raises(InputError, match=f"line 3.*confidence of {confidence}, expected 0 to 1"):
+        parse(tmp_path, *rows)
+    found = parse(tmp_path, *rows, bad="drop")
+    assert [drop.reason for drop in found.dropped] == ["malformed"]
 
 
 def test_what_is_written() -> None:

@@ -85,6 +85,8 @@ def test_every_shape(
         ({"type": "circle", "center": [5, 5, 0], "radius": 0}, "no_extent"),
         ({"type": "rectangle", "center": [5, 5, 0], "width": 2, "height": 0}, "no_extent"),
         ({"type": "polyline", "points": [[1, 1, 0], [9, 1, 0]]}, "no_extent"),
+        ({"type": "polyline", "points": [[1, 1, 0], [9, 6, 0]]}, "no_extent"),
+        ({"type": "polyline", "points": [[0.1, 0.1], [0.3, 0.7], [0.2, 0.4]]}, "no_extent"),
     ],
 )
 def test_what_marks_no_cell_is_dropped_with_a_reason(element: Any, reason: str) -> None:
@@ -111,6 +113,7 @@ def test_what_marks_no_cell_is_dropped_with_a_reason(element: Any, reason: str) 
         ({"type": "polyline", "points": []}, "key `points`: expected a list"),
         ({"type": "polyline", "points": [[0, 0], [1, None]]}, r"key `points\[1\]`: None"),
         ({"type": "circle", "center": [1, 2, 0]}, "no key `radius`"),
+        (ellipse(5, 5, rotation=90), r"key `rotation`: a rotation of 90, expected radians"),
         ("ellipse", "expected an object"),
         (None, "expected an object"),
     ],

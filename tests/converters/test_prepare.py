@@ -45,6 +45,8 @@ def prepared(*cells: Annotation, selection: Selection = BOTH) -> tuple[Annotatio
         (cell(1e308, 9), BOTH, "outside"),
         (cell(-2, 82), BOTH, None),
         (cell(-1, 9, box=(-2, 8, 0, 10), area=4), BOTH, "no_extent"),
+        (cell(9, 9, box=(9, 4, 9.0009, 14), area=0.009), BOTH, "no_extent"),
+        (cell(9, 9, box=(9, 4, 9.002, 14), area=0.02), BOTH, None),
     ],
 )  # fmt: skip
 def test_why_an_annotation_is_dropped(

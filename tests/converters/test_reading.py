@@ -108,6 +108,8 @@ def test_the_image_is_trusted_more_than_the_file(tmp_path: Path) -> None:
     found = reading(tmp_path)
     found.image("a", file="f", size=(640, 480))
     assert found.size("a") == (64, 48)
+    (image,) = found.finish("a file").images
+    assert image.said == (640, 480)
     found = reading(tmp_path, annotations_only=True, frame=lambda scanner, case: (7, len(case)))
     found.image("a.tif", file="f", size=(640, 480))
     found.image("b", file="f", case="0123")

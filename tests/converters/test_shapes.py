@@ -71,6 +71,22 @@ def test_pixels_by_hand() -> None:
     assert len(corner.rings) == 2 and not corner.holes
 
 
+@pytest.mark.parametrize(
+    ("points", "line"),
+    [
+        ([(3, 4)], True),
+        ([(3, 4), (3, 4), (3, 4)], True),
+        ([(1, 1), (9, 6)], True),
+        ([(1, 1), (5, 3.5), (9, 6)], True),
+        ([(1e5, 1e5), (1e5 + 3, 1e5 + 1), (1e5 + 1, 1e5 + 1 / 3)], True),
+        ([(1, 1), (5, 3.6), (9, 6)], False),
+        ([(0, 0), (10, 10), (10, 0), (0, 10)], False),  # crosses itself: no signed area
+    ],
+)
+def test_whether_points_lie_on_a_line(points: list[tuple[float, float]], line: bool) -> None:
+    assert Polygon((tuple(points),)).is_line == line
+
+
 def test_a_polygons_hole_is_taken_away() -> None:
     square = ((0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0))
     hole = ((0.0, 0.0), (2.0, 0.0), (2.0, 4.0), (0.0, 4.0))

@@ -18,6 +18,7 @@ from converters import asap, cvat, imagescope, voc
 from converters.errors import InputError
 from converters.model import AnnotationSet
 from converters.read_options import ReadOptions
+from converters.shapes import Polygon
 
 READ: dict[str, Callable[[Path, ReadOptions], AnnotationSet]] = {
     "voc": voc.read,
@@ -165,7 +166,7 @@ SHAPES = st.lists(
         st.tuples(
             st.just("polygon"),
             st.lists(st.tuples(place, place), min_size=3, max_size=9, unique=True).filter(
-                lambda ring: len({x for x, _ in ring}) > 1 and len({y for _, y in ring}) > 1
+                lambda ring: not Polygon((tuple(ring),)).is_line
             ),
         ),
     ),
