@@ -7,13 +7,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
 from mitoyolo.detectors.weights import SUFFIXES, weight_folders
+from mitoyolo.extras import EXTRAS, install
 from mitoyolo.jobs import versions
-
-_EXTRAS = {
-    "staintools": ("staintools", "spams"),
-    "deploy": ("onnx", "onnxruntime", "openvino"),
-    "web": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "argon2"),
-}
 
 
 def findings() -> list[tuple[str, str]]:
@@ -28,9 +23,9 @@ def findings() -> list[tuple[str, str]]:
     ]
     found.append(("weights", ", ".join(map(str, weights)) or "none"))
     found += [("weights folder", str(folder.absolute())) for folder in weight_folders()]
-    for extra, modules in _EXTRAS.items():
+    for extra, modules in EXTRAS.items():
         lacking = [name for name in modules if find_spec(name) is None]
-        state = f"missing {', '.join(lacking)}: pip install '.[{extra}]' in mitoyolo's folder"
+        state = f"missing {', '.join(lacking)}: {install(extra)}"
         found.append((f"extra {extra}", state if lacking else "installed"))
     found.append(("missing", ", ".join(_missing()) or "nothing"))
     return found

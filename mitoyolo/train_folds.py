@@ -41,8 +41,9 @@ def train_folds(
     """Train once a fold, and score each case by the model that was not trained on it.
 
     Fold ``k`` is scored once; epoch and threshold come from fold ``k + 1``; the others are trained
-    on. ``folder/fold-K/data`` is the data set dealt so, ``folder/fold-K`` its run, and
-    ``folder/metrics.json`` what :func:`mitoyolo.evaluate.evaluate` says of all cases together.
+    on. ``folder/fold-K`` has the data set dealt so (``data``), its training (``run``) and what
+    :func:`mitoyolo.val.val` says of it (``scores``); ``folder/out-of-fold`` is what
+    :func:`mitoyolo.evaluate.evaluate` says of all cases together.
 
     Parameters
     ----------

@@ -49,10 +49,9 @@ def serve(
         from mitoyolo.web.serve import serve as run
     except ModuleNotFoundError as error:
         from converters.errors import MissingPackageError
+        from mitoyolo.extras import install
 
-        raise MissingPackageError(
-            f"the workbench needs {error.name}: pip install 'mitoyolo[web]'"
-        ) from None
+        raise MissingPackageError(f"the workbench needs {error.name}: {install('web')}") from None
 
     options = ServeOptions(
         host=host, port=port, database=database, proxy=proxy, example=example, new_admin=new_admin

@@ -106,7 +106,8 @@ def train(
 ) -> None:
     """Fine-tune a detector on a dataset folder, in one process or several.
 
-    The best epoch is the one with the best F1 on whole validation images.
+    The best epoch is the one with the best F1 on whole validation images (by the recipe
+    ultralytics its own mAP).
     """
     begin(quiet)
     from mitoyolo.train import TrainOptions

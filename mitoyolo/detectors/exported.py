@@ -25,6 +25,7 @@ from converters.files import PART, read_json, write_json
 from mitoyolo.detectors.base import Detector, torch_name
 from mitoyolo.detectors.card import Card, card_from_dict
 from mitoyolo.detectors.families import Family, family_of
+from mitoyolo.extras import install
 from mitoyolo.own_stderr import own_stderr
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -52,8 +53,8 @@ class Format:
         Of the file that a runtime opens.
     runs : tuple of str
         Modules without which it cannot be run.
-    install : str
-        What brings them, for pip.
+    more : tuple of str
+        Packages that bring them, where the extra `deploy` does not.
     open : callable
         From a file and a device, as torch names it, to a network.
     is_code : bool
@@ -65,7 +66,7 @@ class Format:
     suffix: str
     runs: tuple[str, ...]
     open: Callable[[Path, str], Network]
-    install: str = "'.[deploy]'"
+    more: tuple[str, ...] = ()
     is_code: bool = False
     on: str = "any"
 
@@ -138,7 +139,7 @@ FORMATS = {
         suffix=".engine",
         runs=("tensorrt",),
         open=_open_engine,
-        install="'.[deploy]' tensorrt",
+        more=("tensorrt",),
         is_code=True,
         on="gpu",
     ),
@@ -157,8 +158,7 @@ def require(name: str, modules: Sequence[str]) -> None:
     lacking = [module for module in modules if find_spec(module) is None]
     if lacking:
         raise MissingPackageError(
-            f"{name} needs {', '.join(lacking)}: pip install {FORMATS[name].install} "
-            "in mitoyolo's folder"
+            f"{name} needs {', '.join(lacking)}: {install('deploy', *FORMATS[name].more)}"
         )
 
 

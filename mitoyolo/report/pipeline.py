@@ -99,7 +99,7 @@ def _summary(dataset: Dataset, record: dict[str, Any]) -> str:
         rows.append((name, len(tiles), dataset.mitoses(name), cases))
     trained = (
         f"{record['model']}: of {record['epochs']} epochs, number {record['best_epoch']} is the "
-        "best by F1 on the validation split"
+        "best on the validation split"
         + (", and a verifier looks at its detections again." if record.get("verifier") else ".")
     )
     return table(("split", "tiles", "mitoses", "cases"), rows) + paragraph(trained)

@@ -147,9 +147,9 @@ def _tissue(rgb: RGB) -> RGB | None:
 class StainJitter:
     """Stain augmentation as a transform of Ultralytics' datasets, beside ``RandomHSV``.
 
-    Randomness comes from NumPy's global state, one number a call, and from ``seed``. Ultralytics
-    seeds that state in each worker of each process by the training's seed, so that a repeated
-    training sees the same tiles, and no two workers draw alike.
+    Randomness comes from NumPy's global state, one number a call, and from ``seed``. That state is
+    set for each tile of each epoch (:class:`mitoyolo.detectors.yolo_data.TrainingTiles`), so that a
+    repeated training sees the same tiles, however many workers there are.
 
     Parameters
     ----------

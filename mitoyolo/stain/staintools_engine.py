@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import InputError
+from mitoyolo.extras import install
 from mitoyolo.images import RGB
 from mitoyolo.stain import macenko, reinhard
 from mitoyolo.stain.sample import Sample
@@ -62,7 +63,7 @@ def load() -> Any:
     except ImportError:
         raise InputError(
             "the package staintools is not installed",
-            fix="pip install '.[staintools]' in mitoyolo's folder",
+            fix=install("staintools"),
         ) from None
     return staintools
 

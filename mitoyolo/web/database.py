@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from converters.errors import InputError, MissingPackageError
+from mitoyolo.extras import install
 from mitoyolo.web.settings import Settings
 
 FILE = "mitoyolo.sqlite"
@@ -79,7 +80,7 @@ def _engine(settings: Settings, **options: Any) -> Engine:
         return create_engine(url, **options)
     except ModuleNotFoundError:
         raise MissingPackageError(
-            f"the database {url.drivername} needs a package: pip install 'mitoyolo[postgresql]'"
+            f"the database {url.drivername} needs a package: {install('postgresql')}"
         ) from None
 
 

@@ -191,7 +191,7 @@ def test_without_the_packages_the_extra_is_named(
     monkeypatch.delitem(sys.modules, "mitoyolo.web.serve", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = cli("serve", tmp_path)
-    assert result.code == 1 and "pip install 'mitoyolo[web]'" in result.error
+    assert result.code == 1 and "pip install '.[web]' in mitoyolo's folder" in result.error
     assert "uvicorn" in result.error
 
 
