@@ -424,7 +424,7 @@ def test_fit_and_report_reach_their_functions(cli: Cli, monkeypatch: pytest.Monk
     got: list[object] = []
     monkeypatch.setattr("mitoyolo.stain.folder.fit_target", lambda *given: got.append(given))
     assert cli("normalize", "--fit", "IMAGES", "S.json").code == 0
-    assert got.pop() == (Path("IMAGES"), Path("S.json"), "reinhard")
+    assert got.pop() == (Path("IMAGES"), Path("S.json"), "macenko")
     monkeypatch.setattr(
         "mitoyolo.report.pipeline.write_pipeline_report",
         lambda *given, split: got.append((*given, split)),

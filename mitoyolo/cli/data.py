@@ -246,15 +246,13 @@ def _only_for_yolo(**options: object) -> None:
             raise typer.BadParameter("is for --to yolo only", param_hint=option)
 
 
-@commands.command(
-    epilog="Example: mitoyolo normalize data/atypia data/atypia-normalised --method reinhard"
-)
+@commands.command(epilog="Example: mitoyolo normalize data/atypia data/atypia-normalised")
 def normalize(
     src: Annotated[Path, typer.Argument(help="Folder of images, or a dataset folder.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; with --fit: STATS.json.")],
     method: Annotated[
-        str, typer.Option(help="reinhard or macenko; of staintools also vahadane.")
-    ] = "reinhard",
+        str, typer.Option(help="macenko or reinhard; of staintools also vahadane.")
+    ] = "macenko",
     engine: Annotated[
         str, typer.Option(help="mitoyolo, or staintools itself to compare with (mode tile).")
     ] = "mitoyolo",

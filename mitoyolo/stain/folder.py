@@ -32,7 +32,7 @@ def normalize_folder(
     src: Path,
     out: Path,
     *,
-    method: str = "reinhard",
+    method: str = "macenko",
     mode: str = "case",
     target: Path | None = None,
     workers: int = 0,
@@ -107,7 +107,7 @@ def normalize_folder(
     return summary
 
 
-def fit_target(images: Path, stats: Path, method: str = "reinhard") -> dict[str, Any]:
+def fit_target(images: Path, stats: Path, method: str = "macenko") -> dict[str, Any]:
     """Measure the tissue of an image, or of all images below a folder, and save it as a target.
 
     Returns

@@ -48,7 +48,7 @@ class Normaliser:
     True
     """
 
-    method: str = "reinhard"
+    method: str = "macenko"
     mode: str = "case"
     target: Target = None  # type: ignore[assignment]  # the method's default, at once
 

@@ -29,14 +29,14 @@ class Target:
         return {**self.statistics.to_dict(), "source": self.source}
 
 
-def default_target(method: str = "reinhard", mode: str = "case") -> Target:
+def default_target(method: str = "macenko", mode: str = "case") -> Target:
     """The built-in target of a method for a mode; its module says how it was measured."""
     found = find_method(method)
     whole = mode == "tile"
     return Target(found.default_whole if whole else found.default, found.default_source)
 
 
-def read_target(path: Path, method: str = "reinhard", mode: str = "case") -> Target:
+def read_target(path: Path, method: str = "macenko", mode: str = "case") -> Target:
     """Read a target image or a fit saved by :func:`write_target`.
 
     Target and source are measured alike: over tissue, but over all pixels in mode ``tile``,
@@ -93,7 +93,7 @@ def _read_fit(path: Path, method: str, mode: str) -> Target:
 def write_target(
     path: Path,
     images: Sequence[Path],
-    method: str = "reinhard",
+    method: str = "macenko",
     *,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> dict[str, Any]:

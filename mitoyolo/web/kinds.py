@@ -207,7 +207,7 @@ def _train(db: Session, settings: Settings, job: Job) -> list[Command]:
             "--weights",
             start if start == "none" else str(settings.weights.resolve() / start),
         ]
-    return [convert, mitoyolo("normalize", dataset, normalised, "--method", "reinhard"), train]
+    return [convert, mitoyolo("normalize", dataset, normalised), train]
 
 
 def _keep_weights(db: Session, settings: Settings, job: Job) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,11 @@ from converters.image_mpp import image_mpp
 from mitoyolo.dataset import open_dataset
 from mitoyolo.images import read_rgb, write_rgb
 from mitoyolo.stain import colours
-from mitoyolo.stain.folder import normalize_folder
+from mitoyolo.stain import folder as module
 from mitoyolo.stain.reinhard import Gauge, map_tile
 from mitoyolo.stain.source import read_source
+
+normalize_folder = partial(module.normalize_folder, method="reinhard")
 
 TILES = 12
 CASES = {"A": (-30, 0, 0), "B": (10, 20, -40)}
@@ -203,7 +206,7 @@ def slow(path, image):
     write(path, image)
     time.sleep(0.1)
 work.write_rgb = slow
-normalize_folder(Path(sys.argv[1]), Path(sys.argv[2]), workers=1)
+normalize_folder(Path(sys.argv[1]), Path(sys.argv[2]), method="reinhard", workers=1)
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,12 @@ from rendered import Source, write_dataset
 from converters.errors import InputError
 from mitoyolo.dataset import open_dataset
 from mitoyolo.images import write_rgb
-from mitoyolo.stain.folder import fit_target
+from mitoyolo.stain import folder, target
 from mitoyolo.stain.reinhard import DEFAULT, DEFAULT_WHOLE, Gauge
-from mitoyolo.stain.target import default_target, read_target
+from mitoyolo.stain.target import default_target
+
+fit_target = partial(folder.fit_target, method="reinhard")
+read_target = partial(target.read_target, method="reinhard")
 
 
 def test_an_image_and_its_saved_fit_are_the_same_target(tissue, tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_a_fit_pools_a_folder_and_passes_glass_over(tissue, tmp_path: Path, caps
 
 
 def test_defaults() -> None:
-    assert default_target().statistics == DEFAULT
+    assert default_target("reinhard").statistics == DEFAULT
     assert default_target("reinhard", "tile").statistics == DEFAULT_WHOLE
     assert "H03" in default_target().source
 
