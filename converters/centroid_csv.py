@@ -18,7 +18,7 @@ from pathlib import Path
 from converters.checked import checked_centroid, number
 from converters.dataset_tiles import ANNOTATIONS, BOXES, read_centres
 from converters.errors import InputError, OptionError
-from converters.files import read_text
+from converters.files import delimiter_of, read_text
 from converters.geometry import Point
 from converters.labels import canonical_label
 from converters.left_out import Problem
@@ -158,9 +158,7 @@ def _parse(text: str, named: list[str], file: str) -> _Table:
     InputError
         A quote is not closed; there is no header, and no columns are named.
     """
-    first = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
         for row in reader:

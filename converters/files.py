@@ -212,9 +212,16 @@ def read_xml(path: Path) -> Element:
     return root
 
 
+def delimiter_of(text: str) -> str:
+    """What parts the cells of a table: comma, semicolon or tab, whatever its first row has most."""
+    first = text.lstrip().partition("\n")[0]
+    return max(",;\t", key=first.count)
+
+
 def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """Read a table with a header that has at least ``columns``: the number of each row's last
-    line, for messages, and its cells by column. Blank lines are no rows.
+    line, for messages, and its cells by column. Blank lines are no rows; cells may be parted by
+    semicolons or tabs, as spreadsheets do where the comma is decimal.
 
     Raises
     ------
@@ -222,7 +229,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
         A column is missing, a row has another number of cells than the header, or a quote is
         not closed.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    text = read_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     try:
         header = next(reader, [])
         missing = [name for name in columns if name not in header]

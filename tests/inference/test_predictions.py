@@ -248,6 +248,15 @@ def test_a_folder_without_predictions(tmp_path: Path, cli: Cli) -> None:
     assert result.code == 1 and "none.csv: no such file" in result.error
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_tables_of_spreadsheets(tmp_path: Path, mark: str) -> None:
+    truth = as_folder(tmp_path / "t")
+    metrics = evaluate(truth, predicted(tmp_path))
+    file = tmp_path / "predictions.csv"
+    file.write_text(file.read_text().replace(",", mark))
+    assert evaluate(truth, file) == metrics
+
+
 # --- pixels of another size than the truth's -----------------------------------------------------
 
 
