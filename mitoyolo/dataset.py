@@ -413,8 +413,9 @@ def _copies(root: Path, tiles: dict[str, Tile]) -> Iterator[tuple[Tile, str]]:
                 where=f"line {line}",
             )
         of, transform = tiles[row["of"]], row["transform"]
-        width, height = reversed(of.size) if transform in TURNED else of.size
-        copy = replace(of, name=row["tile"], width=width, height=height)
+        copy = replace(of, name=row["tile"])
+        if transform in TURNED:
+            copy = replace(copy, width=of.height, height=of.width, mpp=of.mpp[::-1])
         tiles[copy.name] = copy
         yield copy, transform
 

@@ -96,6 +96,16 @@ def covered(windows: Sequence[Window]) -> int:
     return total
 
 
+def halves(window: Window) -> list[Window]:
+    """A window cut across its longer side."""
+    x, y, width, height = window.x, window.y, window.width, window.height
+    if width >= height:
+        half = width // 2
+        return [Window(x, y, half, height), Window(x + half, y, width - half, height)]
+    half = height // 2
+    return [Window(x, y, width, half), Window(x, y + half, width, height - half)]
+
+
 def starts(length: int, size: int, overlap: int) -> list[int]:
     """Where windows begin along one axis of ``length`` px."""
     if not 0 <= overlap < size:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from converters.files import read_rows
 from converters.geometry import Box
 from converters.images import all_files, image_size, open_image
 from converters.model import SPLITS
-from mitoyolo.convert.augment import TRANSFORMS, Transform
+from mitoyolo.convert.augment import TRANSFORMS
 from mitoyolo.dataset import (
     AUGMENTED,
     AUGMENTED_COLUMNS,
@@ -84,25 +84,21 @@ def _no_twins(root: Path) -> None:
         seen.add(row["tile"])
 
 
-def _copies(dataset: Dataset) -> Iterator[Tile]:
-    """The copies as tiles of their own names and sizes."""
+def _copies(dataset: Dataset) -> list[Tile]:
+    """The copies, each by a transform that is known and under a name of its own."""
     file = dataset.root / AUGMENTED
-    if not file.exists():
-        return
-    tiles = {tile.name: tile for tile in dataset.tiles}
+    names = {tile.name for tile in dataset.tiles}
     stain = dataset.normalised_copies
-    known = TRANSFORMS | ({stain["method"]: Transform()} if stain else {})
-    for line, row in read_rows(file, AUGMENTED_COLUMNS):
-        where, transform = f"line {line}", known.get(row["transform"])
-        if transform is None:
+    known = {*TRANSFORMS, *([stain["method"]] if stain else [])}
+    for line, row in read_rows(file, AUGMENTED_COLUMNS) if file.exists() else ():
+        where = f"line {line}"
+        if row["transform"] not in known:
             raise InputError(f"no transform {row['transform']!r:.60}", file=file, where=where)
-        if row["tile"] in tiles:
+        if row["tile"] in names:
             raise InputError(f"a second tile {row['tile']}", file=file, where=where)
-        tile = tiles[row["of"]]  # open_dataset has found them all
-        width, height = transform.size(tile.width, tile.height)
-        mpp = tile.mpp[::-1] if transform.turns else tile.mpp
-        tiles[row["tile"]] = replace(tile, name=row["tile"], width=width, height=height, mpp=mpp)
-        yield tiles[row["tile"]]
+        names.add(row["tile"])
+    copies = (*dataset.others, *dataset.recoloured)
+    return [tile for tile in copies if tile.split != UNLABELLED]
 
 
 def _check_images(dataset: Dataset, tiles: list[Tile]) -> None:

@@ -7,16 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from converters.errors import InputError
-from converters.files import read_csv, read_json
-from converters.model import LABELS, SPLITS
+from converters.files import read_json
+from converters.model import SPLITS
 from mitoyolo.dataset import Dataset, Tile, open_dataset
 from mitoyolo.evaluation.fields import Field
 from mitoyolo.images import RGB, read_rgb
-from mitoyolo.inference.scoring import fields_of
-from mitoyolo.inference.tables import PREDICTION_COLUMNS, PREDICTIONS
+from mitoyolo.inference.predictions import read_predictions
+from mitoyolo.inference.tables import PREDICTIONS
+from mitoyolo.inference.truths import read_truths
 from mitoyolo.label_file import read_boxes
 from mitoyolo.report.overlay import draw_boxes, sheet, stitch
 from mitoyolo.report.page import paragraph, picture, picture_file, row, table, write_page
@@ -141,9 +140,5 @@ def _labels(dataset: Dataset, tiles: list[Tile]) -> str:
 
 def _fields(dataset: Dataset, split: str, predictions: Path) -> list[Field]:
     """The fields of a split with the detections of ``predictions.csv``."""
-    rows: dict[str, list[list[float]]] = {}
-    for item in read_csv(predictions, PREDICTION_COLUMNS):
-        numbers_ = [float(item[key]) for key in ("x", "y", "width", "height", "score")]
-        rows.setdefault(item["image"], []).append([*numbers_, LABELS.index(item["label"])])
-    found = {image: np.array(values) for image, values in rows.items()}
-    return fields_of(dataset, split, found, LABELS)
+    truths = read_truths(dataset.root, split=split)
+    return truths.fields(read_predictions(predictions, truths))

@@ -16,7 +16,7 @@ from mitoyolo.images import RGB
 from mitoyolo.slides.base import Slide
 from mitoyolo.slides.scaled import Sized
 from mitoyolo.stain.tissue import tissue_mask
-from mitoyolo.tiles import Window
+from mitoyolo.tiles import Window, halves
 
 TISSUE_MPP = 8.0
 """µm per pixel of a tissue map: a cell's width, so that fat and lumina show and grain does not."""
@@ -134,7 +134,7 @@ def _look(slide: Slide, coarse: float) -> tuple[RGB, NDArray[np.bool_]]:
         except InputError:
             failures += 1
             if max(window.width, window.height) > _PIECE and failures < _FAILURES:
-                waiting += _halves(window)
+                waiting += halves(window)
             else:
                 damaged[here] = True
     return picture, damaged
@@ -147,16 +147,6 @@ def _bands(slide: Slide, small: Sized) -> Iterator[Window]:
     rows = max(1, int(_BAND / across * height / down))
     for top, bottom in pairwise([*range(0, height, rows), height]):
         yield Window(0, top, width, bottom - top)
-
-
-def _halves(window: Window) -> list[Window]:
-    """A window cut across its longer side."""
-    x, y, width, height = window.x, window.y, window.width, window.height
-    if width >= height:
-        half = width // 2
-        return [Window(x, y, half, height), Window(x + half, y, width - half, height)]
-    half = height // 2
-    return [Window(x, y, width, half), Window(x, y + half, width, height - half)]
 
 
 def _small(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ from mitoyolo.images import RGB, encode_jpeg
 from mitoyolo.pool import cores
 from mitoyolo.slides.reader import Slide, open_slide
 from mitoyolo.slides.scaled import Sized
-from mitoyolo.tiles import Window
+from mitoyolo.tiles import Window, halves
 
 TILE, OVERLAP = 254, 1
 """px of a tile's side, and shared with each neighbour: 256 px in all, as JPEG codes blocks of 8."""
@@ -201,14 +201,8 @@ def read(view: Sized, window: Window) -> RGB:
         except InputError:
             if max(window.width, window.height) <= PIECE:
                 return np.full((window.height, window.width, 3), 128, np.uint8)
-    x, y, width, height = window.x, window.y, window.width, window.height
-    if width >= height:
-        half = width // 2
-        parts = (Window(x, y, half, height), Window(x + half, y, width - half, height))
-    else:
-        half = height // 2
-        parts = (Window(x, y, width, half), Window(x, y + half, width, height - half))
-    return np.concatenate([read(view, part) for part in parts], axis=int(width >= height))
+    axis = int(window.width >= window.height)
+    return np.concatenate([read(view, part) for part in halves(window)], axis=axis)
 
 
 def _path(cache: Path, level: int, column: int, row: int) -> Path:
