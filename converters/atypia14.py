@@ -52,17 +52,20 @@ def parse_rows(
                     where=where,
                 )
             x, y, *confidence = (number(cell, file, where) for cell in cells)
-            item = Annotation(
-                source=source,
-                label=label,
-                x=x,
-                y=y,
-                confidence=confidence[0] if confidence else None,
-                kind="point",
-                file=file,
-                where=where,
+            found.annotations.append(
+                Annotation(
+                    source=source,
+                    label=label,
+                    x=x,
+                    y=y,
+                    confidence=checked_confidence(confidence[0], file, where)
+                    if confidence
+                    else None,
+                    kind="point",
+                    file=file,
+                    where=where,
+                )
             )
-            found.annotations.append(checked_confidence(item))
 
 
 def read(src: Path, options: ReadOptions) -> AnnotationSet:

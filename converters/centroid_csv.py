@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.checked import checked_centroid, number
+from converters.checked import checked_centroid, checked_confidence, number
 from converters.dataset_tiles import ANNOTATIONS, BOXES, read_centres
 from converters.errors import InputError, OptionError
 from converters.files import delimiter_of, read_text
@@ -50,7 +50,7 @@ _ROLES = {word: role for role, words in _WORDS.items() for word in words}
 _UNREAD = "_"
 """Among the user's columns: one that holds nothing of this."""
 
-_BESIDE = ("dropped.csv", "manifest.csv", "augmented.csv", BOXES)
+_BESIDE = ("dropped.csv", "manifest.csv", "augmented.csv")
 """Our own tables that hold no centroids."""
 
 # --- reading ----------------------------------------------------------------------------------
@@ -183,8 +183,8 @@ def _columns(
     by_order = {_ROLES[word]: i for i, word in enumerate(named) if word in _ROLES}
     asked = [word for word in named if word in _ROLES]
     if named and not set(asked) <= set(words):  # the user's words are not the file's: by order
-        more = any(_is_number(cell) for cell in cells[len(named) :])  # a list of pixels, say
-        if max(by_order.values()) >= len(cells) or more:
+        more = sum(_is_number(cell) for cell in cells[len(named) :])
+        if max(by_order.values()) >= len(cells) or more >= len(named):  # a list of pixels, say
             raise InputError(
                 f"{len(cells)} columns, but --columns names {len(named)}",
                 file=file,
@@ -289,6 +289,12 @@ class _Row:
             return None
         return self.number(first), self.number(second)
 
+    def confidence(self) -> float | None:
+        """From 0 to 1; None where the cell is empty."""
+        if not self.text("confidence"):
+            return None
+        return checked_confidence(self.number("confidence"), self.file, self.where)
+
     def annotation(self, source: str, base: int, centre: Point | None = None) -> Annotation:
         """What the row says; ``base`` is the number of the first pixel, ``centre`` the box's where
         that is another than x, y."""
@@ -303,6 +309,13 @@ class _Row:
                                  where=self.where)  # fmt: skip
             middle = centre or (x, y)
             left, top = middle[0] - width / 2, middle[1] - height / 2
+            if centre and not (left <= x <= left + width and top <= y <= top + height):
+                raise InputError(
+                    f"({x:g}, {y:g}) lies outside the box that {BOXES} has for it",
+                    file=self.file,
+                    where=self.where,
+                    fix=f"are the rows in another order? Take {BOXES} away, or both as they were",
+                )
             if corner:
                 left, top = corner[0] - base, corner[1] - base
             box = (left, top, left + width, top + height)
@@ -311,7 +324,7 @@ class _Row:
             source=source, label=canonical_label(word) if word else "mitosis", x=x, y=y,
             kind=(kind if kind in KINDS else "box") if box else "point", file=self.file,
             where=self.where, box=box, area=size[0] * size[1] if box and size else None,
-            confidence=self.number("confidence") if self.text("confidence") else None,
+            confidence=self.confidence(),
         )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from converters.errors import InputError
 from converters.geometry import Box, Point
-from converters.model import Annotation
 from converters.read_options import Size
 
 LARGEST = 1e12
@@ -58,21 +57,17 @@ def checked_centroid(point: Point, box: Box, file: Path | str, where: str) -> Po
     return point
 
 
-def checked_confidence(item: Annotation) -> Annotation:
-    """An annotation whose confidence, if there is one, is from 0 to 1.
+def checked_confidence(value: float, file: Path | str, where: str) -> float:
+    """A confidence of a column that is for it, from 0 to 1.
 
     Raises
     ------
     InputError
         It is something else: a percentage, a logit.
     """
-    if item.confidence is not None and not 0 <= item.confidence <= 1:
-        raise InputError(
-            f"a confidence of {item.confidence:g}, expected 0 to 1",
-            file=item.file,
-            where=item.where,
-        )
-    return item
+    if not -_SLACK <= value <= 1 + _SLACK:
+        raise InputError(f"a confidence of {value!r}, expected 0 to 1", file=file, where=where)
+    return value
 
 
 def number(value: Any, file: Path | str, where: str) -> float:

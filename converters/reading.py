@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from converters.checked import checked_confidence
 from converters.errors import InputError
 from converters.geometry import Box, Point
 from converters.images import find_files
@@ -204,14 +203,7 @@ class Reading:
         self.found.dropped.append(Drop(file, where, reason, detail))
 
     def add(self, item: Annotation) -> None:
-        """Add an annotation as it is; one whose box has no extent is dropped as `no_extent`.
-
-        Raises
-        ------
-        InputError
-            Its confidence is none.
-        """
-        checked_confidence(item)
+        """Add an annotation as it is; one whose box has no extent is dropped as `no_extent`."""
         if item.box is None or (item.box[2] > item.box[0] and item.box[3] > item.box[1]):
             self.found.annotations.append(item)
         else:

@@ -64,6 +64,9 @@ UNLABELLED = "unlabelled"
 NORMALISED_COPIES = "normalised_copies"
 """The key of the block that says how the copies of ``normalize --keep-originals`` were made."""
 
+RESAMPLED = "resampled"
+"""The key of the block that says that pixels are not those of the files or slides."""
+
 NO_IMAGES = "none"
 """What the index says under `images` where ``--annotations-only`` left them out."""
 

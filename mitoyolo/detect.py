@@ -266,6 +266,7 @@ def _own(picture: Picture, work: Work, overwrite: bool, progress: Bar) -> None:
         index=INDEX,
         overwrite=overwrite,
         free=("engine",) if chosen else (),
+        reads=(picture.path, work.weights, _roi(picture, work)),
     ) as job:
         if job.finished:
             progress.step(expected)

@@ -16,7 +16,7 @@ from mitoyolo.detectors.exported import (
     write_export,
 )
 from mitoyolo.inference.apply import BATCH
-from mitoyolo.jobs import check_spared, fingerprint, open_job
+from mitoyolo.jobs import fingerprint, open_job
 from mitoyolo.progress import note
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -70,7 +70,6 @@ def export(
     model, card = exporter.open_model(source, trust=trust)
     side = imgsz or exporter.default_imgsz(card)
     folder = out or weights.with_name(f"{weights.stem}_{name}_model")
-    check_spared(folder, [weights])
     arguments = {
         "weights": str(weights.resolve()),
         "weights_state": fingerprint([weights]),
@@ -80,7 +79,12 @@ def export(
     }
     index = weights.stem + FORMATS[name].suffix
     with open_job(
-        folder, command="export", arguments=arguments, index=index, overwrite=overwrite
+        folder,
+        command="export",
+        arguments=arguments,
+        index=index,
+        overwrite=overwrite,
+        reads=[weights],
     ) as job:
         if job.finished:
             tell(f"{folder} is finished already")

@@ -65,10 +65,11 @@ def open_job(
     command: str,
     arguments: dict[str, Any],
     index: str,
-    overwrite: bool = False,
+    overwrite: bool | None = None,
     resumable: bool = True,
     free: Collection[str] = (),
     kept_by: str | None = None,
+    reads: Iterable[Path | None] = (),
 ) -> Iterator[Job]:
     """Hold ``out`` for one call of ``command``; write ``run.json`` before and after.
 
@@ -83,8 +84,9 @@ def open_job(
         (:func:`fingerprint`).
     index : str
         The file whose presence means that the folder is finished; the work writes it last.
-    overwrite : bool
-        Empty a folder that this command has begun or made; another's never.
+    overwrite : bool, optional
+        Empty a folder that this command has begun or made; another's never. None: the command has
+        no such option.
     resumable : bool
         Whether the same call continues an unfinished folder; else that is an error that names
         ``--resume``.
@@ -93,6 +95,8 @@ def open_job(
         argument of its own.
     kept_by : str, optional
         A pattern of files in the folder; once there is one, bad input takes nothing away.
+    reads : iterable of Path
+        Inputs, which may not lie in ``out``: to overwrite it would take them away.
 
     Raises
     ------
@@ -103,6 +107,7 @@ def open_job(
     """
     if out.exists() and not out.is_dir():
         raise InputError("is a file, expected a folder to write", file=out)
+    check_spared(out, filter(None, reads))
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
@@ -138,7 +143,7 @@ def _claim(
     command: str,
     arguments: dict[str, Any],
     index: str,
-    overwrite: bool,
+    overwrite: bool | None,
     resumable: bool,
     free: Collection[str],
 ) -> None:
@@ -152,7 +157,7 @@ def _claim(
             file=out,
             fix="give a new folder",
         )
-    owner = _owner(run_file, command, overwrite)
+    owner = _owner(run_file, command, bool(overwrite))
     if overwrite:
         _empty(out)
         return
@@ -172,7 +177,7 @@ def _claim(
     raise InputError(
         f"holds {state} work of `{command}` with another {', '.join(others)}",
         file=out,
-        fix="give a new folder, or add --overwrite",
+        fix="give a new folder" + ("" if overwrite is None else ", or add --overwrite"),
     )
 
 

@@ -189,7 +189,12 @@ def _tile(task: Task, options: TileOptions, overwrite: bool, progress: Bar) -> N
         "min_tissue": options.min_tissue,
     }
     with open_job(
-        task.folder, command="tile", arguments=arguments, index=INDEX, overwrite=overwrite
+        task.folder,
+        command="tile",
+        arguments=arguments,
+        index=INDEX,
+        overwrite=overwrite,
+        reads=[task.slide],
     ) as job:
         cells = task.cells(options.size)
         if job.finished:

@@ -88,6 +88,7 @@ def train_folds(
         resumable=resume,
         free=("data", "weights", "recipe"),
         kept_by=OF_A_JOB_WITHIN,
+        reads=(data, Path(options.weights) if options.weights else None),
     ) as job:
         if not job.finished:
             for fold in range(1, folds + 1):

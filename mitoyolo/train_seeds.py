@@ -76,6 +76,7 @@ def train_seeds(
         resumable=resume,
         free=("data",),  # each run compares its hash
         kept_by=OF_A_JOB_WITHIN,
+        reads=(data, Path(options.weights) if options.weights else None),
     ) as job:
         for i, seed in enumerate(seeds):
             note(f"seed {seed}, {i + 1} of {len(seeds)}")

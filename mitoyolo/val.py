@@ -21,7 +21,7 @@ from mitoyolo.inference.predictions import read_predictions
 from mitoyolo.inference.scoring import by_source, fields_of
 from mitoyolo.inference.tables import PREDICTIONS, write_predictions
 from mitoyolo.inference.truths import Truths
-from mitoyolo.jobs import RUN_FILE, check_spared, fingerprint, open_job
+from mitoyolo.jobs import RUN_FILE, fingerprint, open_job
 from mitoyolo.progress import note
 from mitoyolo.report.overlay import stitch
 from mitoyolo.report.val import write_val_report
@@ -99,7 +99,6 @@ def val(
     dataset = _at_mpp(dataset, mpp)
     rule = get_protocol(protocol or dataset.block["protocol"], radius_um)
     folder = out or _run_of(weights) / f"val-{split}"
-    check_spared(folder, (dataset.root, weights))
     arguments = {
         "data": str(dataset.root.resolve()),
         "dataset_hash": dataset.hash(),
@@ -116,7 +115,12 @@ def val(
         "trust": trust,
     }
     with open_job(
-        folder, command="val", arguments=arguments, index=INDEX, overwrite=overwrite
+        folder,
+        command="val",
+        arguments=arguments,
+        index=INDEX,
+        overwrite=overwrite,
+        reads=(dataset.root, weights),
     ) as job:
         if job.finished:
             note(f"{folder} is finished already; it is read, not computed again")

@@ -329,6 +329,13 @@ def test_images_of_another_size_than_their_annotations_say(tmp_path: Path, cli: 
     ) in result.err
 
 
+def test_one_mark_outside_is_no_wrong_unit(tmp_path: Path, cli: Cli) -> None:
+    picture(tmp_path / "in" / "a.png", 64, 64)
+    table(tmp_path / "in" / "a.txt", "0 300 200 30 30")
+    call = ("convert", tmp_path / "in", tmp_path / "out", "--from", "yolo", "--mpp", 0.25)
+    assert cli(*call).code == 0
+
+
 @pytest.mark.parametrize(("outside", "stops"), [(1, False), (2, True)])
 def test_marks_that_are_mostly_outside_stop_unless_they_may_be_left_out(
     tmp_path: Path, cli: Cli, outside: int, stops: bool
@@ -541,6 +548,18 @@ def test_output_beside_an_annotation_file_and_its_images_is_no_input(
     assert again.code == 0, again.err
     assert ("finished already" in again.err) != unfinished
     assert tree(tmp_path / "out") == before
+
+
+def test_a_split_file_in_the_output_is_not_overwritten(
+    cadd: Path, tmp_path: Path, cli: Cli
+) -> None:
+    out = tmp_path / "out"
+    assert cli("convert", cadd, out, *CADD).code == 0
+    table(out / "split.csv", "case,split")
+    before = tree(out)
+    result = cli("convert", cadd, out, *CADD, "--split-file", out / "split.csv", "--overwrite")
+    assert result.code == 1
+    assert tree(out) == before
 
 
 # --- bad input --------------------------------------------------------------------------------

@@ -129,6 +129,29 @@ def test_another_call_is_refused(
     assert not (tmp_path / "old").exists() and (tmp_path / "index").exists()
 
 
+def test_inputs_in_the_folder_are_never_overwritten(tmp_path: Path) -> None:
+    work(tmp_path, seed=0)
+    (tmp_path / "mine.csv").write_text("x")
+    before = tree(tmp_path)
+    for inner in (tmp_path / "mine.csv", tmp_path / "gone.csv", tmp_path):
+        with (
+            pytest.raises(InputError, match="lie in each other"),
+            open_job(tmp_path, command="convert", arguments={}, index="index", overwrite=True,
+                     reads=[None, inner]),
+        ):  # fmt: skip
+            pass
+    assert tree(tmp_path) == before
+
+
+def test_a_command_without_the_option_does_not_name_it(tmp_path: Path) -> None:
+    work(tmp_path, seed=0)
+    with (
+        pytest.raises(InputError, match=r"with another seed; give a new folder$"),
+        open_job(tmp_path, command="convert", arguments={"seed": 1}, index="index"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_another_command_s_folder_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
     work(tmp_path, seed=0)

@@ -96,6 +96,17 @@ def test_each_seed_gets_the_options_and_a_folder(tmp_path: Path, training: Train
     assert read_json(tmp_path / "s" / INDEX)["val_f1"]["values"] == [0.5, 0.6, 0.7]
 
 
+def test_weights_of_a_former_seed_are_not_overwritten(tmp_path: Path, training: Training) -> None:
+    call(tmp_path / "s")
+    weights = tmp_path / "s" / "seed-0" / BEST
+    weights.parent.mkdir()
+    weights.touch()
+    with pytest.raises(InputError, match="lie in each other"):
+        train_seeds(Path("data"), tmp_path / "s", replace(OPTIONS, weights=str(weights)), (0, 1),
+                    overwrite=True)  # fmt: skip
+    assert weights.exists()
+
+
 def test_an_undefined_score_is_said(tmp_path: Path, training: Training) -> None:
     training.ends[1] = None
     assert call(tmp_path / "s") == "validation F1 undefined for some of the seeds [0, 1, 2]"

@@ -23,7 +23,7 @@ from mitoyolo.convert.plan import make_plan
 from mitoyolo.convert.read import read_source, relative, warn_sizes, warn_spread
 from mitoyolo.convert.report import write_tables
 from mitoyolo.convert.write import image_files, write_images, write_labels, write_masks
-from mitoyolo.dataset import INDEX, NO_IMAGES, REPORT, write_index
+from mitoyolo.dataset import INDEX, NO_IMAGES, REPORT, RESAMPLED, write_index
 from mitoyolo.jobs import check_apart, open_job
 from mitoyolo.progress import note
 
@@ -85,6 +85,7 @@ def convert(src: Path, out: Path, options: ConvertOptions, *, overwrite: bool = 
         arguments=arguments(src, out, options, name, preset),
         index=index,
         overwrite=overwrite,
+        reads=[options.split_file],
     ) as job:
         if job.finished:
             note(f"{out} is finished already; nothing to do")
@@ -137,11 +138,13 @@ def _check_inside(kept: AnnotationSet) -> None:
         They are in another unit, or of other images.
     """
     outside = [drop for drop in kept.dropped if drop.reason == "outside"]
-    if len(outside) > len(kept.annotations):
+    later = sum(drop.reason in ("duplicate", "no_extent") for drop in kept.dropped)
+    inside = len(kept.annotations) + later
+    if len(outside) > max(1, inside):
         first = outside[0]
         raise InputError(
-            f"{len(outside)} of {len(outside) + len(kept.annotations)} annotations are outside "
-            f"their images, as this one is: {first.detail}",
+            f"{len(outside)} of {len(outside) + inside} annotations are outside their images, as "
+            f"this one is: {first.detail}",
             file=first.file,
             where=first.where,
             fix="are they in another unit, or of other images? If they are as meant, --bad drop "
@@ -180,6 +183,7 @@ def _block(
         "labels": [label for label in LABELS if label in options.selection.labels],
         "seed": options.seed,
         "version": __version__,
+        **({RESAMPLED: True} if options.at_mpp or any(each.scan for each in kept.images) else {}),
         **({"tile": options.tile, "overlap": options.overlap_px} if options.tile else {}),
         **({"grid": "x".join(map(str, options.grid))} if options.grid else {}),
         **({"augment": list(options.augment)} if options.augment else {}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,9 @@ class Outcome:
 
 
 def outcome_from_dict(values: dict[str, Any]) -> Outcome:
-    """An outcome as :meth:`Outcome.to_dict` gave it."""
-    return Outcome(**{**values, "clock": Clock(**values["clock"])})
+    """An outcome as :meth:`Outcome.to_dict` gave it, in this version or one that said more."""
+    known = {each.name: values[each.name] for each in fields(Outcome) if each.name in values}
+    return Outcome(**{**known, "clock": Clock(**values["clock"])})
 
 
 def peak_memory_mib() -> dict[str, float]:

@@ -253,7 +253,7 @@ def _read_table(file: Path, _: Any, truths: Truths, find: Find) -> Iterator[Pred
         ]
         label = canonical_label(row.get("label") or "mitosis")
         place = find(name, file, where)
-        if searched is None or searched != place.size:  # else the same pixels, whatever their µm
+        if truths.is_resampled and (searched is None or searched != place.size):
             across = _scale(x, row.get("x_um"), place.mpp[0], file, f"{where}, x_um")
             down = _scale(y, row.get("y_um"), place.mpp[1], file, f"{where}, y_um")
             resampled = resampled or (across, down) != (1, 1)

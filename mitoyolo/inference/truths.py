@@ -29,6 +29,7 @@ from mitoyolo.dataset import (
     INDEX,
     MANIFEST,
     NO_IMAGES,
+    RESAMPLED,
     Dataset,
     Tile,
     Truth,
@@ -123,6 +124,11 @@ class Truths:
     def is_folder(self) -> bool:
         """Whether it is a dataset folder, which names a protocol."""
         return "protocol" in self.dataset.block
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether its pixels are others than those of the files or slides that were annotated."""
+        return bool(self.dataset.block.get(RESAMPLED))
 
     def fields(self, of_source: Mapping[str, Detections]) -> list[Field]:
         """One field an image; the class numbers of the detections are those of

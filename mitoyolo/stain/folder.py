@@ -95,7 +95,12 @@ def normalize_folder(
     }
     index = INDEX if source.dataset else SUMMARY
     with open_job(
-        out, command="normalize", arguments=arguments, index=index, overwrite=overwrite
+        out,
+        command="normalize",
+        arguments=arguments,
+        index=index,
+        overwrite=overwrite,
+        reads=[target],
     ) as job:
         if job.finished:
             note(f"{out} is finished already")

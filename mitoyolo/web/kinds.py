@@ -155,6 +155,7 @@ def submit_train(
         "model": model,
         "epochs": epochs,
         "start": start,
+        "stain": "macenko",
     }
     return jobs.submit(db, "train", user, None, options)
 
@@ -207,7 +208,8 @@ def _train(db: Session, settings: Settings, job: Job) -> list[Command]:
             "--weights",
             start if start == "none" else str(settings.weights.resolve() / start),
         ]
-    return [convert, mitoyolo("normalize", dataset, normalised), train]
+    stain = options.get("stain", "reinhard")  # which jobs of before do not name
+    return [convert, mitoyolo("normalize", dataset, normalised, "--method", stain), train]
 
 
 def _keep_weights(db: Session, settings: Settings, job: Job) -> None:

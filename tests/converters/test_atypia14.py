@@ -54,7 +54,7 @@ def test_rows(text: str, expected: list[tuple[float, float, float | None, str]])
         ("5,6,1,2\n", r"has 4 cells"),
         ("5,,1\n", r"line 1: '' is not a number"),
         ("1_0,5,1\n", r"'1_0' is not a number"),
-        ("5,6,1\n7,8,95\n", r"line 2: a confidence of 95, expected 0 to 1"),
+        ("5,6,1\n7,8,95\n", r"line 2: a confidence of 95\.0, expected 0 to 1"),
         ("7,8,-0.2\n", r"line 1: a confidence of -0\.2, expected 0 to 1"),
     ],
 )

@@ -85,6 +85,7 @@ def test_columns(
     [
         ("x,y", ["10,20,11,20,12,21"], "6 columns, but --columns names 2; name all"),
         ("x,y", ["cx,cy,score", "1,2,0.5"], ""),  # words: a header
+        ("x,y", ["1,2,0.5"], ""),
         ("row,col", ["x,y", "10,20"], "its first row says x, y, and --columns row,col"),
         ("image,row,col", ["image,x,y", "a,10,20"], "its first row says"),
     ],
@@ -355,12 +356,23 @@ def test_boxes_of_our_own_folder_lie_where_they_were(tmp_path: Path) -> None:
     table(tmp_path / "d" / "boxes.csv", "annotation,x,y", "3,65,18")
     with pytest.raises(InputError, match="annotation 3, expected 1 to 2"):
         centroid_csv.read(tmp_path / "d", options())
+    table(tmp_path / "d" / "boxes.csv", "annotation,x,y", "1,65,18")  # sorted in between
+    with pytest.raises(InputError, match=r"line 2: \(20, 20\) lies outside the box that boxes.csv"):
+        centroid_csv.read(tmp_path / "d", options())
+
+
+def test_anybodys_boxes_are_a_table(tmp_path: Path) -> None:
+    for name in ("points.csv", "boxes.csv"):
+        table(tmp_path / "d" / name, "image,x,y", f"{name[0]},10,20")
+    assert len(centroid_csv.read(tmp_path / "d", options()).annotations) == 2
 
 
 @pytest.mark.parametrize("confidence", ["95", "-0.1", "1.01"])
 def test_a_confidence_is_from_0_to_1(tmp_path: Path, confidence: str) -> None:
     rows = ("x,y,score", "10,20,1", f"30,40,{confidence}")
-    with pytest.raises(InputError, match=f"line 3.*confidence of {confidence}, expected 0 to 1"):
+    with pytest.raises(
+        InputError, match=f"line 3.*confidence of {float(confidence)}, expected 0 to 1"
+    ):
         parse(tmp_path, *rows)
     found = parse(tmp_path, *rows, bad="drop")
     assert [drop.reason for drop in found.dropped] == ["malformed"]

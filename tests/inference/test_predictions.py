@@ -12,6 +12,7 @@ from rendered import Cell, Source, write_dataset
 from scored import MPP, SIZE, Row, as_coco, as_folder, as_table, points, predicted
 
 from converters.files import write_json
+from mitoyolo.dataset import open_dataset
 from mitoyolo.evaluate import evaluate
 from mitoyolo.inference.tables import DETECTION_COLUMNS
 
@@ -260,6 +261,14 @@ def test_tables_of_spreadsheets(tmp_path: Path, mark: str) -> None:
 # --- pixels of another size than the truth's -----------------------------------------------------
 
 
+def resampled(root: Path) -> Path:
+    """The truth as ``convert --at-mpp`` writes it."""
+    index = as_folder(root) / "dataset.yaml"
+    index.write_text(index.read_text() + "  resampled: true\n")
+    assert open_dataset(root).block["resampled"]
+    return root
+
+
 def searched(root: Path, mpp: float, size: tuple[int, int]) -> Path:
     """What ``detect`` writes of a picture of that many pixels, with the cells of image one."""
     where = [(x * MPP / mpp, 30 * MPP / mpp) for x in (20, 48, 80)]
@@ -273,7 +282,7 @@ def test_a_slides_own_pixels_are_brought_to_a_resampled_truth(
     tmp_path: Path, cli: Cli, mpp: float
 ) -> None:
     found = searched(tmp_path, mpp, tuple(round(side * MPP / mpp) for side in SIZE))
-    result = cli("evaluate", "--truth", as_folder(tmp_path / "t"), "--predictions", found,
+    result = cli("evaluate", "--truth", resampled(tmp_path / "t"), "--predictions", found,
                  "--out", tmp_path / "out")  # fmt: skip
     assert result.code == 0
     assert f"{found}: its pixels are of another size than the truth's" in result.err
@@ -289,17 +298,19 @@ def test_the_same_pixels_are_taken_as_they_are_whatever_each_says_of_their_um(
     tmp_path: Path, cli: Cli
 ) -> None:
     found = searched(tmp_path, MPP, SIZE)
-    result = cli("evaluate", "--truth", as_folder(tmp_path / "t"), "--predictions", found,
-                 "--mpp", MPP * 2, "--radius-um", 2, "--protocol", "centroid")  # fmt: skip
-    assert result.code == 0 and "F1 0.750" in result.out, result.out
-    assert "another size" not in result.err
+    size_unknown = as_table(tmp_path / "u")
+    for truth in (as_folder(tmp_path / "t"), resampled(tmp_path / "r"), size_unknown):
+        result = cli("evaluate", "--truth", truth, "--predictions", found,
+                     "--mpp", MPP * 2, "--radius-um", 2, "--protocol", "centroid")  # fmt: skip
+        assert result.code == 0 and "3 found, 0 false, 2 missed" in result.out, result.out
+        assert "another size" not in result.err
 
 
 @pytest.mark.parametrize("um", ["-5", "nan", "x"])
 def test_places_in_um_that_cannot_be(tmp_path: Path, cli: Cli, um: str) -> None:
     found = table(tmp_path / "a.csv", ",".join(DETECTION_COLUMNS),
                   f"one,20,30,16,16,0.9,mitosis,{um},15")  # fmt: skip
-    result = cli("evaluate", "--truth", as_folder(tmp_path / "t"), "--predictions", found)
+    result = cli("evaluate", "--truth", resampled(tmp_path / "t"), "--predictions", found)
     assert result.code == 1 and "line 2, x_um" in result.error
 
 
