@@ -267,6 +267,8 @@ class Dataset:
         Tiles that are never scored: augmented copies of training tiles, and unlabelled ones.
     recoloured : tuple of Tile
         Normalised copies of training tiles that stand beside their originals, never scored either.
+    unseen : tuple of Tile
+        Training tiles that a detector is not trained on, see :mod:`mitoyolo.thinning`.
     truths : tuple of Truth
         Every kept annotation.
     """
@@ -277,6 +279,7 @@ class Dataset:
     truths: tuple[Truth, ...]
     others: tuple[Tile, ...] = ()
     recoloured: tuple[Tile, ...] = ()
+    unseen: tuple[Tile, ...] = ()
 
     @property
     def labels(self) -> list[str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from converters.errors import InputError, OptionError
 from converters.files import copy_file, read_json
 from mitoyolo.dataset import ANNOTATIONS, BOXES, INDEX, REPORT, Dataset, write_manifest
-from mitoyolo.label_file import label_file, read_boxes
-from mitoyolo.split import left_out, split_groups
+from mitoyolo.label_file import label_file
+from mitoyolo.split import split_groups
 
 LEAST = 3
 """Folds: one is scored, one chooses epoch and threshold, and the others are trained on."""
@@ -66,34 +66,21 @@ def splits_of(fold_of: Mapping[str, int], fold: int) -> dict[str, str]:
     return {case: role.get(number, "train") for case, number in fold_of.items()}
 
 
-def write_fold(
-    dataset: Dataset, out: Path, splits: Mapping[str, str], background: float, seed: int
-) -> None:
+def write_fold(dataset: Dataset, out: Path, splits: Mapping[str, str]) -> None:
     """Write a data set with other splits; images and labels are linked, not copied, if possible.
 
     Parameters
     ----------
     splits : mapping
         Case -> split.
-    background : float
-        Share of the mitosis-free training tiles that is kept.
-    seed : int
-        Of the choice among these.
     """
-    free = [
-        tile.name
-        for tile in dataset.tiles
-        if splits[tile.case] == "train" and not any(k == 0 for k, _ in read_boxes(dataset, tile))
-    ]
-    without = left_out(free, background, seed)
     tiles = []
     for tile in dataset.tiles:
-        if tile.name not in without:
-            there = replace(tile, split=splits[tile.case])
-            image = dataset.image_path(tile)
-            _link(image, out / "images" / there.split / image.name)
-            _link(label_file(dataset.root, tile), label_file(out, there))
-            tiles.append(there)
+        there = replace(tile, split=splits[tile.case])
+        image = dataset.image_path(tile)
+        _link(image, out / "images" / there.split / image.name)
+        _link(label_file(dataset.root, tile), label_file(out, there))
+        tiles.append(there)
     write_manifest(out, tiles)
     for name in (ANNOTATIONS, BOXES, INDEX):
         if (dataset.root / name).exists():

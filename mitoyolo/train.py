@@ -52,6 +52,7 @@ from mitoyolo.launch import LAUNCHED, launch, share_cores
 from mitoyolo.progress import bar, note, set_quiet
 from mitoyolo.report.training import draw_curves
 from mitoyolo.stopping import Stopped, stoppable
+from mitoyolo.thinning import thinned
 from mitoyolo.tiles import DEFAULT_OVERLAP
 from mitoyolo.train_options import (
     TrainOptions,
@@ -159,6 +160,7 @@ class _Plan:
 
     family: Family
     dataset: Dataset
+    trained: Dataset  # the same without training tiles that --background leaves out
     weights: Path | None
     recipe: TrainingRecipe
     imgsz: int
@@ -195,7 +197,8 @@ def _prepare(data: Path, run: Path, options: TrainOptions, world: int) -> _Plan:
         "data": str(dataset.root.resolve()),
         "dataset_hash": dataset.hash(),
     }
-    return _Plan(family, dataset, weights, recipe, imgsz, batch, arguments)
+    trained = thinned(dataset, options.background, options.seed)
+    return _Plan(family, dataset, trained, weights, recipe, imgsz, batch, arguments)
 
 
 def _check_batch(batch: int, accumulate: int, world: int) -> None:
@@ -265,7 +268,7 @@ def _train(
             training_s=outcome.clock.total,
             concluding_s=time.perf_counter() - begun,
             images_per_s=outcome.epochs
-            * len(plan.dataset.images_of("train"))
+            * len(plan.trained.images_of("train"))
             / outcome.clock.total,
             own_code_s=outcome.clock.own,
             validation_scoring_s=outcome.clock.scoring,
@@ -307,7 +310,7 @@ def _fit(
         names = ", ".join(plan.family.pretrained)
         note(f"no pretrained weights found ({names}): {options.model} starts from scratch")
     begun = f"{state['epoch']} of them done, " if state else ""
-    tiles = len(plan.dataset.images_of("train"))
+    tiles = len(plan.trained.images_of("train"))
     note(
         f"training {options.model} from {plan.weights or 'scratch'} on {tiles} tiles, "
         f"{options.epochs} epochs at {plan.imgsz} px, {begun}{_where(devices, process)}"
@@ -317,7 +320,7 @@ def _fit(
         training = Training(
             model=options.model,
             start=plan.weights,
-            dataset=plan.dataset,
+            dataset=plan.trained,
             run=run,
             recipe=plan.recipe,
             epochs=options.epochs,

@@ -34,7 +34,6 @@ def train_folds(
     options: TrainOptions,
     folds: int,
     *,
-    background: float = 1.0,
     resume: bool = False,
     overwrite: bool = False,
 ) -> str | None:
@@ -53,8 +52,6 @@ def train_folds(
         To write.
     folds : int
         At least three, at most as many as cases.
-    background : float
-        Share of the mitosis-free tiles that is trained on; all of them are scored.
 
     Returns
     -------
@@ -75,7 +72,6 @@ def train_folds(
     arguments = {
         **options.computing(),
         "folds": folds,
-        "background": background,
         "data": str(dataset.root.resolve()),
         "dataset_hash": dataset.hash(),
     }
@@ -93,7 +89,7 @@ def train_folds(
         if not job.finished:
             for fold in range(1, folds + 1):
                 note(f"fold {fold} of {folds}")
-                if not _run_fold(dataset, folder, fold_of, fold, options, background, resume):
+                if not _run_fold(dataset, folder, fold_of, fold, options, resume):
                     return None
             write_json(folder / INDEX, _pool(dataset, folder, fold_of, options.seed))
         return _line(read_json(folder / INDEX))
@@ -105,12 +101,11 @@ def _run_fold(
     fold_of: dict[str, int],
     fold: int,
     options: TrainOptions,
-    background: float,
     resume: bool,
 ) -> bool:
     run = folder / f"fold-{fold}"
     if not (run / "data" / DATASET).exists():
-        write_fold(dataset, run / "data", splits_of(fold_of, fold), background, options.seed)
+        write_fold(dataset, run / "data", splits_of(fold_of, fold))
     best = train(run / "data", run / "run", options, resume=resume)
     if best is None:
         return False

@@ -27,6 +27,9 @@ class TrainOptions:
     epochs, imgsz, batch, seed : int
         ``imgsz`` None: the recipe's, or the tiles' own longest side. ``batch`` of all processes
         together; None: the recipe's.
+    background : float
+        Share of the mitosis-free training tiles that the detector is trained on; where it is under
+        1, its verifier learns from what it takes for mitoses on the others too.
     accumulate : int
         Parts into which a process splits its tiles of a step, for little memory.
     recipe : str or None
@@ -51,6 +54,7 @@ class TrainOptions:
     batch: int | None = None
     accumulate: int = 1
     seed: int = 0
+    background: float = 1.0
     recipe: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     device: str | None = None

@@ -413,9 +413,10 @@ def test_a_plain_training_seeds_and_folds_reach_their_functions(
     assert got.pop() == ((*where, options, [2, 0, 1]), {"resume": True, "overwrite": True})
     monkeypatch.setattr("mitoyolo.train_folds.train_folds", reached)
     assert cli(*call, "--folds", "5", "--resume").out == "done\n"
-    assert got.pop() == ((*where, options, 5), {**named, "background": 1.0, "resume": True})
+    assert got.pop() == ((*where, options, 5), {**named, "resume": True})
     assert cli(*call, "--folds", "3", "--background", "0", "--overwrite").out == "done\n"
-    assert got.pop() == ((*where, options, 3), {**named, "background": 0.0, "overwrite": True})
+    thin = replace(options, background=0.0)
+    assert got.pop() == ((*where, thin, 3), {**named, "overwrite": True})
     monkeypatch.setattr("mitoyolo.train.train", lambda *given, **named: None)
     assert cli(*call).out == ""  # stopped, or another process than the first
 

@@ -20,6 +20,7 @@ from mitoyolo.dataset import Dataset, open_dataset
 from mitoyolo.folds import deal_folds, splits_of, write_fold
 from mitoyolo.inference.tables import write_predictions
 from mitoyolo.jobs import RUN_FILE
+from mitoyolo.thinning import thinned
 from mitoyolo.train import INDEX, TrainOptions
 from mitoyolo.train_folds import at_common_threshold, train_folds
 
@@ -72,7 +73,7 @@ def test_too_few_or_too_many_folds(dataset: Dataset, folds: int) -> None:
 
 def test_a_fold_is_the_data_set_with_other_splits(dataset: Dataset, tmp_path: Path) -> None:
     splits = splits_of(deal_folds(dataset, 3, seed=0), 2)
-    write_fold(dataset, tmp_path / "fold", splits, background=1.0, seed=0)
+    write_fold(dataset, tmp_path / "fold", splits)
     fold = open_dataset(tmp_path / "fold")
     assert {tile.name for tile in fold.tiles} == {tile.name for tile in dataset.tiles}
     assert {tile.case: tile.split for tile in fold.tiles} == splits
@@ -87,7 +88,7 @@ def test_a_fold_is_the_data_set_with_other_splits(dataset: Dataset, tmp_path: Pa
             dataset.root / "labels" / old[tile.name].split / label
         ).read_bytes()
     first = tree(tmp_path / "fold")
-    write_fold(dataset, tmp_path / "fold", splits, background=1.0, seed=0)  # as after a kill
+    write_fold(dataset, tmp_path / "fold", splits)  # as after a kill
     assert tree(tmp_path / "fold") == first
 
 
@@ -98,24 +99,25 @@ def test_copies_where_the_disk_has_no_links(
         raise OSError(18, "Invalid cross-device link")
 
     splits = splits_of(deal_folds(dataset, 3, seed=0), 1)
-    write_fold(dataset, tmp_path / "linked", splits, background=1.0, seed=0)
+    write_fold(dataset, tmp_path / "linked", splits)
     monkeypatch.setattr("os.link", refuse)
-    write_fold(dataset, tmp_path / "copied", splits, background=1.0, seed=0)
+    write_fold(dataset, tmp_path / "copied", splits)
     assert tree(tmp_path / "copied") == tree(tmp_path / "linked")
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
 def test_background_is_thinned_where_it_is_trained_on_alone(
-    dataset: Dataset, tmp_path: Path
+    dataset: Dataset, tmp_path: Path, share: float
 ) -> None:
     splits = splits_of(deal_folds(dataset, 3, seed=0), 1)
-    write_fold(dataset, tmp_path / "fold", splits, background=0.0, seed=0)
+    write_fold(dataset, tmp_path / "fold", splits)
     fold = open_dataset(tmp_path / "fold")
-    marked = {tile.name for tile in fold.tiles if _label(fold, tile).read_text()}
-    for split in ("train", "val", "test"):
-        names = {tile.name for tile in fold.of_split(split)}
-        all_of_it = {tile.name for tile in dataset.tiles if splits[tile.case] == split}
-        assert names == (all_of_it & marked if split == "train" else all_of_it)
-    assert len(fold.tiles) < len(dataset.tiles)
+    thin = thinned(fold, share, seed=0)
+    free = {tile.name for tile in fold.of_split("train") if not _label(fold, tile).read_text()}
+    unseen = {tile.name for tile in thin.unseen}
+    assert unseen <= free and len(free - unseen) == round(share * len(free))
+    assert {tile.name for tile in thin.tiles} == {tile.name for tile in fold.tiles} - unseen
+    assert thinned(fold, 1, seed=0) == fold
 
 
 def _label(dataset: Dataset, tile: Any) -> Path:
@@ -274,7 +276,21 @@ def test_wrong_input_of_the_first_fold_leaves_nothing(
     assert not (tmp_path / "k").exists()
 
 
-def test_a_real_training_a_fold(data: Path, tmp_path: Path, cli: Cli) -> None:
+def test_copies_cannot_be_thinned(dataset: Dataset) -> None:
+    copy = replace(next(tile for tile in dataset.tiles if tile.split == "train"), name="copy")
+    with pytest.raises(InputError, match="--background cannot tell apart"):
+        thinned(replace(dataset, others=(copy,)), 0.5, seed=0)
+
+
+def test_a_real_training_a_fold(
+    data: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+
+    def train_verifier(dataset: Dataset, *_: Any) -> None:
+        shown.append(len(dataset.of_split("train")))
+
+    monkeypatch.setattr("mitoyolo.detectors.verifier_train.train_verifier", train_verifier)
     arguments = ("train", "--data", data, "--model", "yolov5n", "--weights", "none", "--epochs", 1,
                  "--batch", 4, "--imgsz", 64, "--device", "cpu", "--folds", 3, "--background", 0.5,
                  "--project", tmp_path, "--name", "k")  # fmt: skip
@@ -286,6 +302,11 @@ def test_a_real_training_a_fold(data: Path, tmp_path: Path, cli: Cli) -> None:
     for fold in (1, 2, 3):
         run = read_json(tmp_path / "k" / f"fold-{fold}" / "run" / "run.json")
         assert run["arguments"]["epochs"] == 1
+        fold_data = open_dataset(tmp_path / "k" / f"fold-{fold}" / "data")
+        thin, whole = (each.of_split("train") for each in (thinned(fold_data, 0.5, 0), fold_data))
+        assert len(thin) < len(whole)
+        assert f"from scratch on {len(thin)} tiles" in done.err
+        assert shown[fold - 1] == len(whole)  # the verifier sees all of them
     again = cli(*arguments)
     assert again.out == done.out
 
@@ -294,7 +315,6 @@ def test_a_real_training_a_fold(data: Path, tmp_path: Path, cli: Cli) -> None:
     ("more", "message"),
     [
         (("--seeds", "0,1", "--folds", 3), "excludes --folds"),
-        (("--background", 0.5), "is for --folds"),
         (("--folds", 9), "--folds 9: expected 3 to 6"),
         (("--folds", 3, "--nnodes", 2), "use --ddp --nproc N"),
     ],

@@ -82,9 +82,9 @@ def train(
         typer.Option(metavar="K", help="Train K times: each case scored by who has not seen it."),
     ] = None,
     background: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Of --folds: mitosis-free tiles to train on, as a share."),
-    ] = None,
+        float,
+        typer.Option(min=0, max=1, help="Share of mitosis-free tiles that the detector sees."),
+    ] = 1.0,
     project: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     name: Annotated[
         str | None, typer.Option(help="The run's folder; else the model's name.")
@@ -116,8 +116,6 @@ def train(
     if seeds is not None and (seed or folds):
         other = "--seed" if seed else "--folds"
         raise typer.BadParameter(f"excludes {other}", param_hint="--seeds")
-    if background is not None and not folds:
-        raise typer.BadParameter("is for --folds", param_hint="--background")
     settings = read_settings(set_ or [])
     if verify is not None:
         if "verify" in settings:
@@ -132,6 +130,7 @@ def train(
         batch=batch,
         accumulate=accumulate,
         seed=seed,
+        background=background,
         recipe=recipe,
         settings=settings,
         device=device,
@@ -151,10 +150,7 @@ def train(
     elif folds is not None:
         from mitoyolo.train_folds import train_folds  # 0.1 s, for scoring
 
-        share = 1.0 if background is None else background
-        done = train_folds(
-            data, folder, options, folds, background=share, resume=resume, overwrite=overwrite
-        )
+        done = train_folds(data, folder, options, folds, resume=resume, overwrite=overwrite)
     else:
         done = run(data, folder, options, resume=resume, overwrite=overwrite)
     if done:  # not where it was stopped, nor in other processes than the first

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -65,17 +66,33 @@ class TrainingTiles(YOLODataset):
     seed : int
     process : Process
         The first one reads the label files and hands them to the others.
+    without : collection of str
+        Names of tiles in the folder that are none of these.
     **ultralytics
         As :class:`ultralytics.data.dataset.YOLODataset` takes them.
     """
 
-    def __init__(self, *, recipe: Recipe, seed: int, process: Process, **ultralytics: Any) -> None:
+    def __init__(
+        self,
+        *,
+        recipe: Recipe,
+        seed: int,
+        process: Process,
+        without: Collection[str] = (),
+        **ultralytics: Any,
+    ) -> None:
         self._recipe, self._seed, self._process = recipe, seed, process
+        self._without = frozenset(without)
         self._jitter = recipe.jitter(seed)
         super().__init__(**ultralytics)
         if self.augment:  # a mosaic reads four tiles: those read before stay, as many as fit
             room = MEMORY // (3 * ultralytics["imgsz"] ** 2 * max(ultralytics["hyp"].workers, 1))
             self.max_buffer_length = min(self.ni, room)
+
+    def get_img_files(self, img_path: Any) -> list[str]:
+        """The image files of the tiles."""
+        files: list[str] = super().get_img_files(img_path)
+        return [file for file in files if Path(file).stem not in self._without]
 
     def get_labels(self) -> list[dict[str, Any]]:
         """The tiles' labels, read once; called in all processes at the same time."""

@@ -120,6 +120,7 @@ class MitosisTrainer(DetectionTrainer):
             recipe=self._recipe,
             seed=self._training.seed,
             process=self._process,
+            without={tile.name for tile in self._training.dataset.unseen},
             img_path=img_path,
             imgsz=self.args.imgsz,
             batch_size=batch,
