@@ -257,7 +257,7 @@ def test_the_page_over_a_run(run: Path, tmp_path: Path) -> None:
     assert "<td>train</td><td>2</td><td>1</td><td>a</td>" in text
     metrics = json.loads((run / "val-test" / "metrics.json").read_text())
     assert f"<dd>{metrics['f1']:.3f}</dd>" in text
-    assert "number 1 is the best by F1 on the validation split.<" in text
+    assert "number 1 is the best on the validation split.<" in text
 
 
 def test_the_page_says_that_a_verifier_looks_again(run: Path, tmp_path: Path) -> None:

@@ -424,7 +424,7 @@ def test_augmented_copies_train_and_are_not_scored(tmp_path: Path) -> None:
         shutil.copy(tile, tile.with_stem("s1_0_0_fliph"))
     write_augmented(data, [("s1_0_0_fliph", "s1_0_0", "fliph")])
     write_json(data / "report.json", {})
-    normalize_folder(data, tmp_path / "both", keep_originals=True, workers=1)
+    normalize_folder(data, tmp_path / "both", method="reinhard", keep_originals=True, workers=1)
     read: list[set[str]] = []
 
     def note(dataset: Dataset, split: str, names: set[str]) -> None:
