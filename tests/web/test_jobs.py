@@ -529,7 +529,8 @@ def test_a_training_is_what_is_approved_converted_normalised_and_trained(
         "/api/train", json={"slides": [slide], "model": "yolov5n", "epochs": 1, "weights": "none"}
     ).json()
     admin.post(f"/api/jobs/{posted['id']}/stop")
-    assert posted["options"] == options
+    assert posted["options"] == options | {"stain": "macenko"}
+    assert normalize[-1] == "reinhard"  # as a job of before, which does not say, was begun
 
 
 def test_jobs_are_admins_alone(

@@ -148,5 +148,5 @@ def test_a_package_that_is_missing_is_named(
         raise ModuleNotFoundError("psycopg")
 
     monkeypatch.setattr(module, "create_engine", missing)
-    with pytest.raises(MissingPackageError, match=r"mitoyolo\[postgresql\]"):
+    with pytest.raises(MissingPackageError, match=r"pip install '\.\[postgresql\]' in"):
         open_database(Settings(settings.folder, database="postgresql://a/b", hashing=CHEAP))
