@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.checked import checked_centroid, checked_confidence, number
+from converters.checked import checked_centroid, checked_confidence, lies_in, number
 from converters.dataset_tiles import ANNOTATIONS, BOXES, read_centres
 from converters.errors import InputError, OptionError
 from converters.files import delimiter_of, read_text
@@ -309,7 +309,7 @@ class _Row:
                                  where=self.where)  # fmt: skip
             middle = centre or (x, y)
             left, top = middle[0] - width / 2, middle[1] - height / 2
-            if centre and not (left <= x <= left + width and top <= y <= top + height):
+            if centre and not lies_in((x, y), (left, top, left + width, top + height)):
                 raise InputError(
                     f"({x:g}, {y:g}) lies outside the box that {BOXES} has for it",
                     file=self.file,

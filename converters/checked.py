@@ -47,7 +47,7 @@ def checked_centroid(point: Point, box: Box, file: Path | str, where: str) -> Po
     """
     x, y = point
     left, top, right, bottom = box
-    if not (left - _SLACK <= x <= right + _SLACK and top - _SLACK <= y <= bottom + _SLACK):
+    if not lies_in(point, box):
         raise InputError(
             f"the centroid ({x:g}, {y:g}) lies outside its box, ({left:g}, {top:g}) to "
             f"({right:g}, {bottom:g})",
@@ -55,6 +55,14 @@ def checked_centroid(point: Point, box: Box, file: Path | str, where: str) -> Po
             where=where,
         )
     return point
+
+
+def lies_in(point: Point, box: Box) -> bool:
+    """Whether a point is in a box or, but for rounding, on its edge."""
+    left, top, right, bottom = box
+    return (
+        left - _SLACK <= point[0] <= right + _SLACK and top - _SLACK <= point[1] <= bottom + _SLACK
+    )
 
 
 def checked_confidence(value: float, file: Path | str, where: str) -> float:

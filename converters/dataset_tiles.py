@@ -21,6 +21,7 @@ from converters.reading import Reading
 
 ANNOTATIONS = "annotations.csv"
 BOXES = "boxes.csv"
+"""Centres of boxes that are not the centroids; only there if some are not."""
 MANIFEST = "manifest.csv"
 AUGMENTED = "augmented.csv"
 

@@ -56,7 +56,7 @@ def tiff_mpp(tiff: TiffFile) -> Mpp | None:
     Source: TIFF 6.0 specification, tags 282 (XResolution), 283 and 296.
     """
     for says in (_ome_mpp, _imagej_mpp, _aperio_mpp, _tagged_mpp):
-        with suppress(Exception):  # what is damaged says nothing
+        with suppress(Exception):  # what is damaged, or of an unknown unit, says nothing
             if mpp := plausible(says(tiff)):
                 return mpp
     return None
@@ -103,14 +103,11 @@ def _ome_mpp(tiff: TiffFile) -> Mpp | None:
     pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
     if pixels is None:
         return None
-    try:
-        x, y = (
-            float(pixels.attrib[f"PhysicalSize{axis}"])
-            * _UM[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-            for axis in "XY"
-        )
-    except (KeyError, ValueError):
-        return None
+    x, y = (
+        float(pixels.attrib[f"PhysicalSize{axis}"])
+        * _UM[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+        for axis in "XY"
+    )
     return (x, y)
 
 

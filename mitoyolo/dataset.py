@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from converters import dataset_tiles
 from converters.checked import number
 from converters.coco import annotation_record, document, image_record
 from converters.dataset_tiles import BOX_COLUMNS, read_centres
@@ -27,12 +28,11 @@ from converters.yolo import rows
 from mitoyolo.tiles import Window
 
 INDEX = "dataset.yaml"
-MANIFEST = "manifest.csv"
-ANNOTATIONS = "annotations.csv"
-BOXES = "boxes.csv"
-"""Centres of boxes that are not the centroids; only there if some are not."""
+MANIFEST = dataset_tiles.MANIFEST
+ANNOTATIONS = dataset_tiles.ANNOTATIONS
+BOXES = dataset_tiles.BOXES
 DROPPED = "dropped.csv"
-AUGMENTED = "augmented.csv"
+AUGMENTED = dataset_tiles.AUGMENTED
 CHECK = "check.png"
 """The contact sheet of ``convert --check``, which says nothing of the data."""
 REPORT = "report.json"

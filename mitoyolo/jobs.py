@@ -243,7 +243,9 @@ def check_apart(out: Path, read: Iterable[Path]) -> None:
     InputError
         What is written would be read by the next call, or what is read be overwritten.
     """
-    _refuse(out, (path for path in read if _within(out, path) or _within(path, out)))
+    for path in read:
+        if _within(out, path) or _within(path, out):
+            raise _in_each_other(out, path)
 
 
 def check_spared(out: Path, read: Iterable[Path]) -> None:
@@ -254,20 +256,21 @@ def check_spared(out: Path, read: Iterable[Path]) -> None:
     InputError
         One does.
     """
-    _refuse(out, (path for path in read if _within(path, out)))
+    for path in read:
+        if _within(path, out):
+            raise _in_each_other(out, path)
 
 
 def _within(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _refuse(out: Path, inputs: Iterable[Path]) -> None:
-    for path in inputs:
-        raise InputError(
-            f"output and input ({path}) lie in each other",
-            file=out,
-            fix="give another folder to write",
-        )
+def _in_each_other(out: Path, path: Path) -> InputError:
+    return InputError(
+        f"output and input ({path}) lie in each other",
+        file=out,
+        fix="give another folder to write",
+    )
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def thinned(dataset: Dataset, share: float, seed: int) -> Dataset:
         )
     free = [tile.name for tile in training if not any(k == 0 for k, _ in read_boxes(dataset, tile))]
     without = left_out(free, share, seed)
-    gone = tuple(tile for tile in training if tile.name in without)
+    unseen = tuple(tile for tile in training if tile.name in without)
+    gone = set(unseen)
     return replace(
-        dataset, tiles=tuple(tile for tile in dataset.tiles if tile not in set(gone)), unseen=gone
+        dataset, tiles=tuple(tile for tile in dataset.tiles if tile not in gone), unseen=unseen
     )

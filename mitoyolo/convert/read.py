@@ -77,13 +77,17 @@ def read_source(
 
 def warn_sizes(images: list[ImageInfo], note: Callable[[str], None]) -> None:
     """Say that images are of another size than the annotations say, which may misplace marks."""
-    others = [image for image in images if image.path and image.said not in (None, image.size)]
-    for image in others[:1]:
-        assert image.said
+    others = [
+        (image, image.said)
+        for image in images
+        if image.path and image.said and image.said != image.size
+    ]
+    if others:
+        image, (width, height) = others[0]
         note(
             f"warning: {len(others)} of {len(images)} images are of another size than their "
             f"annotations say, for example {image.file_name}: {image.width} x {image.height} px, "
-            f"said {image.said[0]} x {image.said[1]}; coordinates are taken as pixels of the image"
+            f"said {width} x {height}; coordinates are taken as pixels of the image"
         )
 
 

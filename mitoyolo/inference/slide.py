@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -198,15 +197,15 @@ def slide_search(
         with clock.stage("stain fit"):
             fitted = _fit(detector, view, windows)
         side = max(min(cut.tile, length) for length in view.size)
-        # pixels of the map count whole, so that a small region could hold more tissue than area
-        tissue_mm2 = min(tissue.area_mm2(mpp), math.inf if region_mm2 is None else region_mm2)
+        tissue_mm2 = tissue.area_mm2(mpp)
+        area_mm2 = tissue_mm2 if region_mm2 is None else region_mm2
         yield SlideSearch(
             slide=slide,
             mpp=mpp,
             tissue=tissue,
             region=bounds,
-            area_mm2=tissue_mm2 if region_mm2 is None else region_mm2,
-            tissue_mm2=tissue_mm2,
+            area_mm2=area_mm2,
+            tissue_mm2=min(tissue_mm2, area_mm2),  # the map's pixels count whole
             search=Search(
                 detector=detector,
                 view=view,
